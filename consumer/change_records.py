@@ -1,0 +1,216 @@
+"""Change batches as records of the output topics.
+
+First assignments write two records per customer, so everything that repeats (names, strategies,
+times) is made once per batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from online_model.active_model import segment_id
+from online_model.change_batch import Cause, Change, ChangeBatch
+from online_model.columns import Columns
+from online_model.model import Model
+from online_model.strategy import StrategyFile, arm
+from schemas import outbox
+from schemas.batch import CONSENT_GIVEN, CONSENT_UNKNOWN
+from schemas.changes import Cause as CauseName
+from schemas.changes import ChangeKind
+from schemas.outbox import CHANGED_TYPE, CURRENT_TYPE, CloudEvents, Headers, Trigger
+from schemas.times import format_time
+
+_CHANGES: Final[dict[int, ChangeKind]] = {
+    Change.ASSIGNED: "assigned",
+    Change.MOVED: "moved",
+    Change.EXITED: "exited",
+}
+_CAUSES: Final[dict[int, CauseName]] = {
+    Cause.FIRST: "first",
+    Cause.MODEL: "model",
+    Cause.CORRECTION: "correction",
+    Cause.BEHAVIOUR: "behaviour",
+    Cause.TIME: "time",
+    Cause.CONSENT: "consent",
+    Cause.CLOSED: "closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one partition: parallel lists, for the changes topic and for the current one."""
+
+    change_keys: list[bytes | None]
+    change_values: list[bytes | None]
+    change_headers: list[Headers]
+    current_keys: list[bytes | None]
+    current_values: list[bytes | None]
+    current_headers: list[Headers]
+
+
+class ChangeRecords:
+    """Makes records; constant parts are prepared per model version."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        strategies: StrategyFile,
+        inputs: tuple[str, str, str],
+        run_id: str,
+        source: str,
+    ) -> None:
+        self._columns = columns
+        self._strategies = {strategy.id: strategy for strategy in strategies.strategies}
+        self._inputs = inputs
+        self._changed = CloudEvents(CHANGED_TYPE, source, "segment-change.v1.schema.json", run_id)
+        self._current = CloudEvents(CURRENT_TYPE, source, "segment-current.v1.schema.json", run_id)
+        self._names: dict[str, str] = {}
+        self._typical: dict[int, list[float | None]] = {}
+        self._bound: dict[str, str] = {}
+
+    def use(self, model: Model) -> None:
+        """Names, profiles and strategies of `model` from now on; names of retired segments are kept."""
+        self._names |= {"dormant": "Dormant", "unclassified": "Unclassified"}
+        self._names |= {segment.id: segment.name for segment in model.segments}
+        self._typical = {
+            int(segment.id[1:]): segment.profile.mean
+            for segment in model.segments
+            if segment.profile is not None
+        }
+        self._bound = dict(model.strategies)
+
+    def of(
+        self, batch: ChangeBatch, partition: int, watermark_us: int, model_version: int, live: bool
+    ) -> Records:
+        """Records of `batch`, in order."""
+        records = Records([], [], [], [], [], [])
+        time = format_time(watermark_us)
+        context = (time, "live" if live else "backfill", model_version)
+        since = b',"since":"%b"}' % time.encode()
+        topics, offsets = batch.trigger_topic.tolist(), batch.trigger_offset.tolist()
+        for key, row in zip(batch.customer_ids, _rows(batch), strict=True):
+            customer = key.decode()
+            i = len(records.current_keys)
+            trigger = None
+            if topics[i] >= 0:
+                trigger = Trigger(self._inputs[topics[i]], partition, offsets[i])
+            records.current_keys.append(key)
+            if row.change == Change.ERASED:
+                # Nothing about an erased customer is written anywhere again, headers included.
+                records.current_values.append(None)
+                records.current_headers.append([])
+                continue
+            change = self._change(row, customer, context).encode()
+            records.change_keys.append(key)
+            records.change_values.append(change)
+            records.change_headers.append(self._changed.headers(customer, row.seq, watermark_us, trigger))
+            exited = row.change == Change.EXITED
+            records.current_values.append(None if exited else _current(change, since))
+            records.current_headers.append(
+                [] if exited else self._current.headers(customer, row.seq, watermark_us, trigger)
+            )
+        return records
+
+    def _change(self, row: _Row, customer: str, context: tuple[str, str, int]) -> outbox.Change:
+        time, origin, model_version = context
+        new, old = segment_id(row.new), segment_id(row.old)
+        previous = None
+        if old is not None:
+            previous = outbox.PreviousSegment(old, self._name(old), format_time(row.old_since_us))
+        known = row.consent != CONSENT_UNKNOWN
+        return outbox.Change(
+            customer_id=customer,
+            change=_CHANGES[row.change],
+            seq=row.seq,
+            segment=None if new is None else outbox.Segment(new, self._name(new)),
+            previous_segment=previous,
+            cause=_CAUSES[row.cause],
+            actionable=row.actionable,
+            provisional=row.provisional,
+            confidence=None
+            if math.isnan(row.margin)
+            else outbox.Confidence(round(row.margin, 4), segment_id(row.runner_up)),
+            drivers=self._drivers(row),
+            effective_at=time,
+            model_version=model_version,
+            strategy=None if new is None else self._strategy(new, customer),
+            consent=outbox.Consent(
+                row.consent == CONSENT_GIVEN if known else None,
+                format_time(row.consent_us) if known else None,
+            ),
+            origin=origin,
+        )
+
+    def _name(self, segment: str) -> str:
+        return self._names.get(segment, segment)
+
+    def _drivers(self, row: _Row) -> tuple[outbox.Driver, ...]:
+        made = []
+        typical = self._typical.get(row.new)
+        for column, before, after, share in zip(
+            row.driver, row.before, row.after, row.contribution, strict=True
+        ):
+            if column < 0:
+                break
+            was, now = _number(before), _number(after)
+            usual = None if typical is None else typical[column]
+            reference = was if was is not None else usual
+            made.append(
+                outbox.Driver(
+                    self._columns.name[column],
+                    self._columns.label[column],
+                    self._columns.unit[column],
+                    was,
+                    now,
+                    None if usual is None else _number(usual),
+                    round(share, 4),
+                    "down" if now is not None and reference is not None and now < reference else "up",
+                )
+            )
+        return tuple(made)
+
+    def _strategy(self, segment: str, customer: str) -> outbox.Strategy | None:
+        bound = self._strategies.get(self._bound.get(segment, ""))
+        if bound is None:
+            return None
+        return outbox.Strategy(bound.id, bound.version, arm(customer.encode(), bound.id, bound.control_share))
+
+
+class _Row(NamedTuple):
+    """One change as Python values: reading them from the arrays one by one costs several times as much."""
+
+    change: int
+    cause: int
+    old: int
+    new: int
+    old_since_us: int
+    seq: int
+    margin: float
+    runner_up: int
+    provisional: bool
+    actionable: bool
+    driver: list[int]
+    before: list[float]
+    after: list[float]
+    contribution: list[float]
+    consent: int
+    consent_us: int
+
+
+def _rows(batch: ChangeBatch) -> Iterator[_Row]:
+    columns = [getattr(batch, name).tolist() for name in _Row._fields]
+    return map(_Row._make, zip(*columns, strict=True))
+
+
+def _current(change: bytes, since: bytes) -> bytes:
+    """The current record of an encoded change: the same bytes as `outbox.Current` with `since` encodes to."""
+    return change[:-1] + since
+
+
+def _number(value: float) -> float | None:
+    """Four significant digits for people; None for missing."""
+    value = float(value)
+    return None if math.isnan(value) else float(f"{value:.4g}")

@@ -1,0 +1,62 @@
+"""The command `segmenter`: its commands, and the one place where errors become exit codes.
+
+stdout is data, stderr is logs and messages. An expected error (`consumer.errors`) is one message with
+its fix and no traceback; anything else is a bug and leaves its traceback in the log.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from consumer.commands import inspect, service, simulate, topics
+from consumer.errors import SegmenterError
+from consumer.exit_codes import ExitCode
+
+app = typer.Typer(
+    help="Real-time customer segmentation for telecoms: Kafka events in, segment changes out, exactly once.",
+    epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(service.run)
+app.command()(service.demo)
+app.command()(simulate.simulate)
+app.command()(service.replay)
+app.add_typer(topics.app, name="topics")
+app.command()(inspect.doctor)
+app.add_typer(inspect.config_app, name="config")
+app.add_typer(inspect.schemas_app, name="schemas")
+app.command()(inspect.version)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Never raises."""
+    try:
+        typer.main.get_command(app).main(args=list(arguments), prog_name="segmenter")
+    except SystemExit as ending:  # how typer ends, with its own usage errors printed
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except SegmenterError as error:
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception:  # noqa: BLE001 - the top: whatever arrives here is a bug
+        import structlog
+
+        structlog.get_logger("segmenter").exception("unexpected error: please report this as a bug")
+        return ExitCode.UNEXPECTED
+    return ExitCode.OK
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

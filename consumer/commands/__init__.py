@@ -1,0 +1,1 @@
+"""The commands of `segmenter`, one file per group. Heavy imports happen inside the commands."""

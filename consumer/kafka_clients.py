@@ -1,0 +1,168 @@
+"""librdkafka settings of every client, and the clients themselves.
+
+The settings that exactly-once processing rests on are fixed here; `kafka.client` adds to them but
+cannot replace them (`config.PROTECTED_CLIENT_SETTINGS`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+
+from consumer.config import Config
+from consumer.ports import OnError, ProducerFactory
+
+ClientSettings = dict[str, Any]
+
+#: Records up to this size can be written: dead letters hold a whole input record, models are documents.
+MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+
+_log = structlog.get_logger("kafka")
+
+
+def common_settings(config: Config) -> ClientSettings:
+    """What every client shares: how to reach the cluster."""
+    return {
+        "bootstrap.servers": config.kafka.bootstrap,
+        "client.id": f"{config.app.name}-{config.app.instance}",
+        "socket.nagle.disable": True,
+        "log_level": 5,  # notices; the application's own level filters again
+        **config.kafka.client,
+    }
+
+
+def consumer_settings(config: Config, group: str | None = None) -> ClientSettings:
+    """Settings of a group consumer of the input topics; `group` defaults to the application's name."""
+    return common_settings(config) | {
+        "group.id": group or config.app.name,
+        # A restart within the session timeout gets its partitions back without a rebalance.
+        "group.instance.id": config.app.instance,
+        # range keeps partition p of all topics on one member; others split them (DESIGN 7.5).
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 2_000,
+        "max.poll.interval.ms": 120_000,
+        # A position nobody chose must stop us, never skip or repeat silently.
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        **_fetch_settings(),
+    }
+
+
+def reader_settings(config: Config, committed_only: bool) -> ClientSettings:
+    """Settings of a consumer with hand-assigned partitions and no group (restore, tail, verify).
+
+    `committed_only=False` sees the high watermark instead of the last stable offset.
+    """
+    return common_settings(config) | {
+        "group.id": f"{config.app.name}-reader",  # librdkafka asks for one; nothing is ever committed
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "check.crcs": True,
+        **_fetch_settings(),
+        "isolation.level": "read_committed" if committed_only else "read_uncommitted",
+    }
+
+
+def transactional_id(config: Config, role: str = "") -> str:
+    """Transactional id of this process, stable over restarts; `role` tells several producers apart."""
+    parts = [config.app.name, config.app.instance, role]
+    return "-".join(p for p in parts if p)
+
+
+def producer_settings(config: Config, role: str = "") -> ClientSettings:
+    """Settings of a transactional producer."""
+    return common_settings(config) | {
+        "transactional.id": transactional_id(config, role),
+        "enable.idempotence": True,
+        "acks": "all",
+        "transaction.timeout.ms": 10_000,
+        "message.timeout.ms": 8_000,  # must end before the transaction does
+        "retry.backoff.ms": 500,  # makes a repeated request visible as a slow step (transaction.SLOW_STEP_S)
+        "partitioner": "murmur2_random",  # as Java's; librdkafka's default is another one
+        "linger.ms": 5,  # a commit flushes, which ends the lingering
+        "compression.type": "lz4",
+        "batch.size": 512 * 1024,
+        "batch.num.messages": 50_000,
+        "message.max.bytes": MAX_RECORD_BYTES,
+        "queue.buffering.max.messages": 500_000,
+        "queue.buffering.max.kbytes": 262_144,
+        "delivery.report.only.error": True,  # no event per delivered record
+    }
+
+
+def plain_producer_settings(config: Config) -> ClientSettings:
+    """Settings of an idempotent producer without transactions (simulator, probes)."""
+    return common_settings(config) | {
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "linger.ms": 20,
+        "compression.type": "lz4",
+        "batch.size": 512 * 1024,
+        "batch.num.messages": 50_000,
+        "queue.buffering.max.messages": 500_000,
+        "queue.buffering.max.kbytes": 262_144,
+        "delivery.report.only.error": True,
+    }
+
+
+def make_consumer(settings: ClientSettings, on_error: OnError | None = None) -> Consumer:
+    """Consumer with its errors and logs routed to structlog, and errors also to `on_error`."""
+    return Consumer(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())
+
+
+def make_producer(settings: ClientSettings, on_error: OnError | None = None) -> Producer:
+    """Producer with its errors and logs routed to structlog, and errors also to `on_error`."""
+    return Producer(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())
+
+
+def make_admin(config: Config, on_error: OnError | None = None) -> AdminClient:
+    """Admin client with its errors and logs routed to structlog, and errors also to `on_error`."""
+    return AdminClient(
+        common_settings(config) | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger()
+    )
+
+
+def producer_factory(config: Config, role: str = "") -> ProducerFactory:
+    """Factory for `TransactionalOutput`: each call builds a producer with the same transactional id."""
+    settings = producer_settings(config, role)
+    return lambda on_error: make_producer(settings, on_error)
+
+
+def rdkafka_logger() -> logging.Logger:
+    """Standard logger that librdkafka's own log lines go to; `consumer.logs` formats it."""
+    return logging.getLogger("rdkafka")
+
+
+def _fetch_settings() -> ClientSettings:
+    return {
+        "isolation.level": "read_committed",
+        "queued.max.messages.kbytes": 65_536,  # the memory bound of the fetch queue
+        "queued.min.messages": 200_000,
+        "fetch.wait.max.ms": 50,
+        "fetch.min.bytes": 1,
+        "fetch.message.max.bytes": 4 * 1024 * 1024,
+        "fetch.max.bytes": 32 * 1024 * 1024,
+    }
+
+
+def _error_callback(on_error: OnError | None) -> Callable[[KafkaError], None]:
+    def callback(error: KafkaError) -> None:
+        # Informational unless fatal: librdkafka reconnects by itself. Must never raise, or `consume`
+        # drops the batch it has already fetched.
+        log = _log.error if error.fatal() else _log.debug  # librdkafka logs the others itself
+        log("client error", code=error.name(), reason=error.str(), fatal=error.fatal())
+        if on_error is not None:
+            on_error(error)
+
+    return callback

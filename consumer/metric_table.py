@@ -1,0 +1,153 @@
+"""The table of metrics: name, type, unit, labels, help. Everything else is derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+
+class Outcome(Enum):
+    """What became of an input record; the order is the column order of `Metrics.record_events`."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    REJECTED = "rejected"
+    DROPPED = "dropped"  # of a customer who closed, withdrew consent or was forgotten
+
+
+class Stage(Enum):
+    """Stages of the loop."""
+
+    POLL = "poll"
+    DECODE = "decode"
+    WINDOWS = "windows"
+    EVALUATE = "evaluate"
+    ENCODE = "encode"
+    COMMIT = "commit"
+
+
+class State(Enum):
+    """What the process is doing."""
+
+    STARTING = "starting"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `name` goes without the prefix `segmenter_`; `buckets` only for histograms."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_COMMIT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 2.5, 5.0, 10.0)
+_STAGE_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SCAN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+METRICS: Final = (
+    Metric("events_total", "counter", "events", "Input records by outcome.", ("topic", "outcome")),
+    Metric("rejected_total", "counter", "events", "Rejected input records by reason.", ("topic", "reason")),
+    Metric("changes_total", "counter", "changes", "Published segment changes.", ("change", "cause")),
+    Metric("commits_total", "counter", "commits", "Committed transactions."),
+    Metric("aborts_total", "counter", "aborts", "Aborted transactions."),
+    Metric(
+        "commit_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time from flushing a transaction to its end.",
+        buckets=_COMMIT_BUCKETS,
+    ),
+    Metric(
+        "stage_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time a stage of the loop took between two commits.",
+        ("stage",),
+        _STAGE_BUCKETS,
+    ),
+    Metric(
+        "consumer_lag_records",
+        "gauge",
+        "records",
+        "Input records not yet read (offsets, so control records count).",
+        ("topic", "partition"),
+    ),
+    Metric(
+        "watermark_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "Event time up to which a partition is complete.",
+        ("partition",),
+    ),
+    Metric("loop_timestamp_seconds", "gauge", "seconds", "When the loop last passed by."),
+    Metric("state", "gauge", "0 or 1", "What the process is doing.", ("state",)),
+    Metric("assigned_partitions", "gauge", "partitions", "Input partitions owned by this process."),
+    Metric(
+        "restore_remaining_records",
+        "gauge",
+        "records",
+        "Input records still to be replayed before a partition is live.",
+        ("partition",),
+    ),
+    Metric("rebalances_total", "counter", "rebalances", "Rebalances of the consumer group.", ("kind",)),
+    Metric(
+        "producer_rebuilds_total",
+        "counter",
+        "rebuilds",
+        "Transactional producers rebuilt because a commit was slow or failed.",
+        ("reason",),
+    ),
+    Metric("customers", "gauge", "customers", "Live customers of this process."),
+    Metric("state_bytes", "gauge", "bytes", "Memory of the customers' state."),
+    Metric("segment_customers", "gauge", "customers", "Customers by segment.", ("segment",)),
+    Metric("scans_total", "counter", "scans", "Finished scans of the population."),
+    Metric("scanned_customers_total", "counter", "customers", "Customers evaluated by scans."),
+    Metric(
+        "scan_work_seconds",
+        "histogram",
+        "seconds",
+        "Work of one scan, summed over its slices.",
+        buckets=_SCAN_BUCKETS,
+    ),
+    Metric("model_version", "gauge", "version", "Version of the live model."),
+    Metric(
+        "model_calibrated_timestamp_seconds", "gauge", "seconds", "Event time of the model's calibration."
+    ),
+    Metric("model_info", "gauge", "1", "The live model.", ("version", "k", "spec_hash")),
+    Metric("drift_samples", "gauge", "customers", "Customers behind the drift figures."),
+    Metric(
+        "feature_psi",
+        "gauge",
+        "index",
+        "Population stability index of a feature against the calibration (0.1 notable, 0.25 large).",
+        ("feature",),
+    ),
+    Metric(
+        "segment_share_js_distance",
+        "gauge",
+        "distance",
+        "Jensen-Shannon distance (base 2) of the segments' shares from the calibration.",
+    ),
+    Metric(
+        "quantization_error_ratio",
+        "gauge",
+        "ratio",
+        "Mean squared distance to the own centre divided by its calibration value.",
+    ),
+    Metric(
+        "outlier_ratio",
+        "gauge",
+        "ratio",
+        "Share of customers beyond the calibration's 99th percentile of distance (0.01 expected).",
+    ),
+    Metric("build_info", "gauge", "1", "The running program.", ("version",)),
+)

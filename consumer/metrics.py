@@ -1,0 +1,214 @@
+"""Prometheus metrics: one typed table, recorded once per commit.
+
+The table `METRICS` is the only declaration; `reference()` renders it for the documentation. Children
+of labels known in advance are resolved once, and counters are raised by whole batches, because
+resolving a child costs more than raising it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from consumer.metric_table import METRICS, Metric, Outcome, Stage, State
+
+__all__ = ["METRICS", "Metric", "Metrics", "Outcome", "Stage", "State"]
+
+#: Drift figures from fewer customers than this are noise and are not shown.
+MIN_DRIFT_SAMPLES: Final = 2000
+
+_TopicPartition = tuple[str, int]
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own.
+
+    `input_topics`: names of the input topics by `schemas.batch.Topic`, used as label values.
+    The methods take plain numbers and arrays; each is called at most once per commit.
+    """
+
+    def __init__(self, input_topics: tuple[str, ...], version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._input_topics = input_topics
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in METRICS:
+            self._register(metric)
+        self._counter_children: dict[tuple[str, ...], Counter] = {}
+        self._stages = {s: self._histograms["stage_duration_seconds"].labels(s.value) for s in Stage}
+        self._gauges["build_info"].labels(version).set(1)
+        for outcome in Outcome:  # a counter that exists at 0 shows its first increase
+            for topic in input_topics:
+                self._counter("events_total", topic, outcome.value)
+        self.set_state(State.STARTING)
+
+    def record_events(self, counts: npt.NDArray[np.int64]) -> None:
+        """Add events: `counts` int64[topics, outcomes] by `Topic` and in the order of `Outcome`."""
+        for (topic, outcome), n in np.ndenumerate(counts):
+            if n:
+                name = self._input_topics[topic]
+                self._counter("events_total", name, _OUTCOMES[outcome]).inc(int(n))
+
+    def record_rejects(self, counts: Mapping[tuple[int, str], int]) -> None:
+        """Add rejects by (`Topic`, reason)."""
+        for (topic, reason), n in counts.items():
+            self._counter("rejected_total", self._input_topics[topic], reason).inc(n)
+
+    def record_changes(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Add published changes by (change, cause), for example ("moved", "behaviour")."""
+        for (change, cause), n in counts.items():
+            self._counter("changes_total", change, cause).inc(n)
+
+    def record_commit(self, seconds: float) -> None:
+        """One committed transaction that took `seconds` from its first flush to its end."""
+        self._counters["commits_total"].inc()
+        self._histograms["commit_duration_seconds"].observe(seconds)
+
+    def record_abort(self) -> None:
+        """One aborted transaction."""
+        self._counters["aborts_total"].inc()
+
+    def record_stages(self, seconds: Mapping[Stage, float]) -> None:
+        """Time spent in each stage since the last commit, seconds."""
+        for stage, value in seconds.items():
+            self._stages[stage].observe(value)
+
+    def record_scan(self, seconds: float, customers: int) -> None:
+        """One finished scan: its total work in seconds and the customers it evaluated."""
+        self._counters["scans_total"].inc()
+        self._counters["scanned_customers_total"].inc(customers)
+        self._histograms["scan_work_seconds"].observe(seconds)
+
+    def record_rebalance(self, kind: str, assigned: int) -> None:
+        """One rebalance (`assigned`, `revoked` or `lost`) after which `assigned` partitions are owned."""
+        self._counter("rebalances_total", kind).inc()
+        self._gauges["assigned_partitions"].set(assigned)
+
+    def record_rebuild(self, reason: str) -> None:
+        """The transactional producer was rebuilt; `reason` is one of a few fixed words."""
+        self._counter("producer_rebuilds_total", reason).inc()
+
+    def set_lag(self, records: Mapping[_TopicPartition, int]) -> None:
+        """Records not yet read, of all owned (topic, partition); others disappear."""
+        gauge = self._gauges["consumer_lag_records"]
+        gauge.clear()
+        for (topic, partition), n in records.items():
+            gauge.labels(topic, partition).set(n)
+
+    def set_watermarks(self, watermark_us: Mapping[int, int]) -> None:
+        """Event-time watermark of all owned partitions, microseconds; others disappear."""
+        gauge = self._gauges["watermark_timestamp_seconds"]
+        gauge.clear()
+        for partition, value in watermark_us.items():
+            gauge.labels(partition).set(value / 1e6)
+
+    def set_restore_remaining(self, records: Mapping[int, int]) -> None:
+        """Input records still to be replayed per restoring partition; empty when live."""
+        gauge = self._gauges["restore_remaining_records"]
+        gauge.clear()
+        for partition, n in records.items():
+            gauge.labels(partition).set(n)
+
+    def set_segments(self, customers: Mapping[str, int]) -> None:
+        """Customers per segment id (all of this process); retired segments disappear."""
+        gauge = self._gauges["segment_customers"]
+        gauge.clear()
+        for segment, n in customers.items():
+            gauge.labels(segment).set(n)
+
+    def set_population(self, customers: int, state_bytes: int) -> None:
+        """Live customers and the memory of their state."""
+        self._gauges["customers"].set(customers)
+        self._gauges["state_bytes"].set(state_bytes)
+
+    def set_model(self, version: int, k: int, spec_hash: str, calibrated_us: int) -> None:
+        """The live model; `calibrated_us` is the event time of its calibration."""
+        self._gauges["model_version"].set(version)
+        self._gauges["model_calibrated_timestamp_seconds"].set(calibrated_us / 1e6)
+        info = self._gauges["model_info"]
+        info.clear()
+        info.labels(version, k, spec_hash).set(1)
+
+    def set_drift(
+        self,
+        samples: int,
+        psi: Mapping[str, float],
+        share_js_distance: float,
+        error_ratio: float,
+        outlier_ratio: float,
+    ) -> None:
+        """Drift of the last scan against the calibration.
+
+        With fewer than `MIN_DRIFT_SAMPLES` customers only `samples` is shown: small windows fake drift.
+        """
+        self._gauges["drift_samples"].set(samples)
+        gauge = self._gauges["feature_psi"]
+        gauge.clear()
+        enough = samples >= MIN_DRIFT_SAMPLES
+        if enough:
+            for feature, value in psi.items():
+                gauge.labels(feature).set(value)
+        absent = float("nan")
+        self._gauges["segment_share_js_distance"].set(share_js_distance if enough else absent)
+        self._gauges["quantization_error_ratio"].set(error_ratio if enough else absent)
+        self._gauges["outlier_ratio"].set(outlier_ratio if enough else absent)
+
+    def set_state(self, state: State) -> None:
+        """What the process is doing."""
+        gauge = self._gauges["state"]
+        for other in State:
+            gauge.labels(other.value).set(other is state)
+
+    def heartbeat(self, at_s: float | None = None) -> None:
+        """The loop passed by, now or at `at_s` (seconds since the epoch)."""
+        self._gauges["loop_timestamp_seconds"].set(time.time() if at_s is None else at_s)
+
+    def _register(self, metric: Metric) -> None:
+        labels = metric.labels
+        name = f"segmenter_{metric.name}"
+        if metric.kind == "counter":
+            self._counters[metric.name] = Counter(name, metric.help, labels, registry=self.registry)
+        elif metric.kind == "gauge":
+            self._gauges[metric.name] = Gauge(name, metric.help, labels, registry=self.registry)
+        else:
+            self._histograms[metric.name] = Histogram(
+                name, metric.help, labels, registry=self.registry, buckets=metric.buckets
+            )
+
+    def _counter(self, name: str, *labels: str) -> Counter:
+        key = (name, *labels)
+        child = self._counter_children.get(key)
+        if child is None:
+            child = self._counter_children[key] = self._counters[name].labels(*labels)
+        return child
+
+
+_OUTCOMES: Final = tuple(o.value for o in Outcome)
+
+
+def reference() -> str:
+    """The table of metrics as Markdown, for the documentation."""
+    rows = [
+        f"| `segmenter_{m.name}` | {m.kind} | {', '.join(m.labels) or '-'} | {m.unit} | {m.help} |"
+        for m in METRICS
+    ]
+    return "\n".join(["| name | type | labels | unit | meaning |", "|---|---|---|---|---|", *rows, ""])

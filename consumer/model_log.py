@@ -1,0 +1,238 @@
+"""The models topic: reading versions as they are committed, and the coordinator that writes them.
+
+The models topic has one writer, the coordinator: the owner of the single partition of the deltas topic
+in the group `<app>-model`. Its versions, the catalog and the delta offsets go into one transaction of
+its own, so a version exists exactly once however often the owner changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from consumer.catalog_records import catalog_entries
+from consumer.clock import Deadline
+from consumer.config import Config
+from consumer.core import report_of
+from consumer.errors import BrokerUnreachable, StateUnknown, TransactionAborted
+from consumer.kafka_clients import consumer_settings, make_consumer, reader_settings
+from consumer.topics import TopicNames
+from consumer.transaction import TransactionalOutput
+from online_model.columns import Columns
+from online_model.coordinator import Coordinator
+from online_model.model import Model, ModelError
+from online_model.model_json import from_json, to_json
+from online_model.strategy import StrategyFile
+from schemas.internal import DeltaRecord
+from schemas.internal import from_json as record_from_json
+
+_log = structlog.get_logger("model")
+
+_READ_TIMEOUT_S: Final = 30.0
+
+
+class ModelReader:
+    """Versions of the models topic, oldest first, as they become visible."""
+
+    def __init__(self, config: Config, names: TopicNames) -> None:
+        self._config = config
+        self._topic = names.models
+        self._position = 0
+        self._consumer: Consumer = make_consumer(reader_settings(config, committed_only=True))
+        self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+
+    def read_to_end(self) -> list[Model]:
+        """Every version committed or about to be committed at the call.
+
+        The end is the end of the log, not of what is stable: a transaction that another process has
+        left open is waited for until it ends or times out. Raises `BrokerUnreachable` if that takes
+        too long.
+        """
+        end = self._end_of_log()
+        deadline = Deadline(_READ_TIMEOUT_S)
+        models: list[Model] = []
+        while self._position < end:
+            if deadline.expired:
+                raise BrokerUnreachable(
+                    f"the models topic {self._topic} could not be read to its end in {_READ_TIMEOUT_S:.0f} s",
+                    "check the brokers; an open transaction of another process may hold it back",
+                )
+            models += self._take(self._consumer.consume(100, 0.1))
+        return models
+
+    def poll(self) -> list[Model]:
+        """Versions that became visible since the last call; does not wait."""
+        return self._take(self._consumer.consume(100, 0.0))
+
+    def _take(self, messages: list[Message]) -> list[Model]:
+        models: list[Model] = []
+        for message in messages:
+            offset = int(message.offset() or 0)
+            if _is_end(message):
+                self._position = max(self._position, offset)
+            elif message.error() is None:
+                self._position = offset + 1
+                models += _models_in(message)
+        return models
+
+    def _end_of_log(self) -> int:
+        watcher = make_consumer(reader_settings(self._config, committed_only=False))
+        try:
+            return int(watcher.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=10.0)[1])
+        except KafkaException as exception:
+            raise BrokerUnreachable(
+                f"the end of {self._topic} is not known: {exception.args[0].str()}", "check the brokers"
+            ) from exception
+        finally:
+            watcher.close()
+
+    def close(self) -> None:
+        """Stops reading."""
+        self._consumer.close()
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+        raise StateUnknown(
+            "the models topic lost records that were not read yet", "restart; it is read from its beginning"
+        )
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
+
+
+def _models_in(message: Message) -> list[Model]:
+    value = message.value()
+    if message.error() is not None or value is None:
+        return []
+    try:
+        return [from_json(value)]
+    except ModelError as error:
+        _log.error("model record ignored", offset=message.offset(), problem=str(error))
+        return []
+
+
+class CoordinatorProcess:
+    """Runs the `Coordinator` over the deltas topic, inside the worker's loop.
+
+    It acts only while it owns the deltas partition; another process may own it instead. Whoever
+    becomes the owner first adopts (`catch_up`) every version that former owners have published, and
+    then reads the deltas that came after the newest one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        names: TopicNames,
+        coordinator: Coordinator,
+        output: TransactionalOutput,
+        catalog: Callable[[Model], list[tuple[bytes, bytes]]],
+        catch_up: Callable[[], None],
+    ) -> None:
+        self._names = names
+        self._coordinator = coordinator
+        self._output = output
+        self._catalog = catalog
+        self._catch_up = catch_up
+        self._next = 0
+        settings = consumer_settings(config, group=f"{config.app.name}-model")
+        # Deltas older than their retention are lost for good; the next scan is complete again.
+        self._consumer = make_consumer(settings | {"auto.offset.reset": "earliest"})
+        self._assigned = self._owner = False
+        self._consumer.subscribe(
+            [names.deltas], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned, self._owner = bool(partitions), False
+        consumer.assign([])  # nothing is read before `_become_owner`
+
+    def _on_revoke(self, _: Consumer, __: list[TopicPartition]) -> None:
+        self._assigned = self._owner = False
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process coordinates."""
+        return self._owner
+
+    def poll(self) -> None:
+        """Folds the deltas that have come and publishes what they complete."""
+        try:
+            messages = self._consumer.consume(200, 0.0)
+            if self._assigned and not self._owner:
+                self._become_owner()
+                return
+        except KafkaException as exception:
+            raise StateUnknown(
+                f"reading deltas failed: {exception.args[0].str()}", "restart; the process restores"
+            ) from exception
+        if not self._owner:
+            return
+        made: list[Model] = []
+        for message in messages:
+            if message.error() is None and message.value() is not None:
+                made += self._fold(message)
+        if made:
+            self.publish(made)
+
+    def _become_owner(self) -> None:
+        """Goes on where the former owner stopped; its last version is visible before its offset moves."""
+        self._catch_up()
+        place = TopicPartition(self._names.deltas, 0)
+        committed = self._consumer.committed([place], timeout=30.0)[0].offset
+        self._next = max(committed, 0)
+        self._coordinator.forget_reports()
+        self._consumer.assign([TopicPartition(self._names.deltas, 0, self._next)])
+        self._owner = True
+        _log.info("coordinating", from_delta=self._next)
+
+    def _fold(self, message: Message) -> list[Model]:
+        self._next = int(message.offset() or 0) + 1
+        try:
+            report = report_of(record_from_json(message.value() or b"", DeltaRecord))
+        except (msgspec.DecodeError, ValueError, KeyError) as error:
+            _log.error("delta record ignored", offset=message.offset(), problem=str(error))
+            return []
+        model = self._coordinator.offer(report)
+        return [] if model is None else [model]
+
+    def publish(self, models: list[Model]) -> None:
+        """Makes versions visible with their catalog, and the deltas they rest on done.
+
+        An aborted transaction is written once more. Raises as `TransactionalOutput.commit`.
+        """
+        try:
+            self._write(models)
+        except TransactionAborted as error:
+            _log.warning("transaction aborted, writing the model again", problem=error.problem)
+            self._write(models)
+        _log.info("model published", version=models[-1].version, kind=models[-1].kind, k=models[-1].k)
+
+    def _write(self, models: list[Model]) -> None:
+        for model in models:
+            self._output.produce(self._names.models, 0, str(model.version).encode(), to_json(model))
+        entries = self._catalog(models[-1])
+        self._output.produce_many(
+            self._names.catalog, 0, [key for key, _ in entries], [value for _, value in entries]
+        )
+        place = TopicPartition(self._names.deltas, 0, self._next)
+        self._output.commit([place], self._consumer.consumer_group_metadata())
+
+    def close(self) -> None:
+        """Leaves the group of coordinators."""
+        self._consumer.close()
+
+
+def catalog_of(columns: Columns, strategies: StrategyFile) -> Callable[[Model], list[tuple[bytes, bytes]]]:
+    """Makes the catalog records of a version."""
+    return lambda model: catalog_entries(model, columns, strategies)

@@ -1,0 +1,240 @@
+"""What a turn did, as metrics and as the status page: once per turn, from the step's report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from consumer.core import Core
+from consumer.http import Health
+from consumer.input import Input
+from consumer.metric_table import Stage, State
+from consumer.metrics import Metrics
+from consumer.output import Payload
+from consumer.transaction import CommitTimes
+from online_model.active_model import segment_id
+from online_model.change_batch import Cause, Change
+from online_model.engine import Step
+from online_model.event_view import (
+    ACCEPTED,
+    DROPPED_CLOSED,
+    DROPPED_CONSENT,
+    DUPLICATE,
+    FUTURE,
+    LATE,
+    MISROUTED,
+)
+from online_model.rows import LIVE, NEVER
+from schemas.rejects import Reason
+
+#: Segment sizes and lag are looked at this often: they cost a pass over the customers.
+_SLOW_EVERY_S: Final = 2.0
+
+_COLUMN: Final = {
+    ACCEPTED: 0,
+    DUPLICATE: 1,
+    LATE: 2,
+    FUTURE: 3,
+    MISROUTED: 3,
+    DROPPED_CLOSED: 4,
+    DROPPED_CONSENT: 4,
+}
+#: int64[outcomes of the windows, outcomes of the metrics]: 1 where they are the same.
+_BY_OUTCOME: Final = np.zeros((len(_COLUMN), 5), np.int64)
+_BY_OUTCOME[list(_COLUMN), list(_COLUMN.values())] = 1
+#: Rejects that the windows have counted already.
+_COUNTED: Final = {Reason.LATE, Reason.FUTURE, Reason.MISROUTED}
+
+
+def outcome_counts(step: Step) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Records int64[topics, outcomes] of a step in the order of `metric_table.Outcome`."""
+    counts = np.zeros((3, 5), np.int64)
+    for part in step.partitions:
+        counts += part.outcomes @ _BY_OUTCOME
+        for topic, reason in zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True):
+            if reason not in _COUNTED:
+                counts[topic, 3] += 1
+    return counts
+
+
+class Recorder:
+    """Keeps metrics, readiness and the status of one process up to date."""
+
+    def __init__(
+        self,
+        core: Core,
+        inputs: Callable[[], Input | None],
+        metrics: Metrics,
+        health: Health,
+        rebuilds: Mapping[str, int],
+    ) -> None:
+        self._core = core
+        self._inputs = inputs
+        self._metrics = metrics
+        self._health = health
+        self._rebuilds = rebuilds
+        self._seen_rebuilds: Counter[str] = Counter()
+        self._next_slow_s = 0.0
+        self._version = 0
+        self.totals = np.zeros((3, 5), np.int64)
+        self.changes: Counter[tuple[str, str]] = Counter()
+        self.recent: deque[dict[str, Any]] = deque(maxlen=50)
+        self.segments: dict[str, int] = {}
+        self.lag = 0
+
+    def rebalanced(self, kinds: list[str], owned: int) -> None:
+        """Rebalances happened; `owned` partitions are owned now."""
+        self._metrics.set_state(State.RESTORING)
+        for kind in kinds:
+            self._metrics.record_rebalance(kind, owned)
+
+    def live(self) -> None:
+        """All owned partitions are restored."""
+        self._metrics.set_restore_remaining({})
+        self._metrics.set_state(State.RUNNING)
+
+    def restoring(self, partition: int, remaining: int) -> None:
+        """`remaining` input records of `partition` are still to be replayed."""
+        self._health.beat()
+        self._metrics.set_restore_remaining({partition: remaining})
+
+    def draining(self) -> None:
+        """The process is stopping."""
+        self._metrics.set_state(State.DRAINING)
+        self._health.wait_for({"stop": "stopping"})
+
+    def aborted(self) -> None:
+        """A transaction was aborted."""
+        self._metrics.record_abort()
+
+    def record(
+        self, step: Step, payload: Payload | None, times: CommitTimes | None, stages: Mapping[Stage, float]
+    ) -> None:
+        """One turn."""
+        metrics = self._metrics
+        metrics.heartbeat()
+        if payload is not None:
+            counts = outcome_counts(step)
+            self.totals += counts
+            metrics.record_events(counts)
+            rejected = Counter(
+                (topic, reason.value)
+                for part in step.partitions
+                for topic, reason in zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True)
+            )
+            metrics.record_rejects(rejected)
+            self._record_changes(step)
+            metrics.record_stages(stages)
+        if times is not None:
+            metrics.record_commit(times.total_s)
+        now = time.monotonic()
+        if now >= self._next_slow_s:
+            self._next_slow_s = now + _SLOW_EVERY_S
+            self.look_around()
+
+    def _record_changes(self, step: Step) -> None:
+        counts: Counter[tuple[str, str]] = Counter()
+        for part in step.partitions:
+            if part.changes is None:
+                continue
+            changes = part.changes
+            pairs, n = np.unique(np.stack([changes.change, changes.cause]), axis=1, return_counts=True)
+            for (change, cause), m in zip(pairs.T.tolist(), n.tolist(), strict=True):
+                counts[Change(change).name.lower(), Cause(cause).name.lower()] += m
+            for i in range(max(0, changes.n - 10), changes.n):
+                self.recent.append(
+                    {
+                        "customer_id": changes.customer_ids[i].decode(),
+                        "from": segment_id(int(changes.old[i])),
+                        "to": segment_id(int(changes.new[i])),
+                        "change": Change(changes.change[i]).name.lower(),
+                        "cause": Cause(changes.cause[i]).name.lower(),
+                        "watermark_us": part.watermark_us,
+                    }
+                )
+        self.changes.update(counts)
+        self._metrics.record_changes(counts)
+
+    def look_around(self) -> None:
+        """Gauges that cost more than a glance, readiness, and the sizes on the status page."""
+        core, metrics = self._core, self._metrics
+        states = core.engine.partitions
+        inputs = self._inputs()
+        if inputs is not None:
+            lag = inputs.lag()
+            self.lag = sum(lag.values())
+            metrics.set_lag(lag)
+        metrics.set_watermarks({p: s.watermark_us for p, s in states.items() if s.watermark_us != NEVER})
+        sizes: Counter[str] = Counter()
+        customers = 0
+        for state in states.values():
+            hot = state.store.rows.hot[: state.index.n]
+            live = hot["status"] == LIVE
+            customers += int(live.sum())
+            numbers, n = np.unique(hot["segment"][live], return_counts=True)
+            for number, count in zip(numbers.tolist(), n.tolist(), strict=True):
+                sizes[segment_id(number) or ""] += count
+        self.segments = {segment: n for segment, n in sizes.items() if segment}
+        metrics.set_segments(self.segments)
+        metrics.set_population(customers, sum(state.nbytes for state in states.values()))
+        for reason, rebuilds in self._rebuilds.items():
+            for _ in range(rebuilds - self._seen_rebuilds[reason]):
+                metrics.record_rebuild(reason)
+            self._seen_rebuilds[reason] = rebuilds
+        self._record_model()
+        self._health.wait_for(self._waiting())
+
+    def _record_model(self) -> None:
+        active, drift = self._core.engine.active, self._core.coordinator.drift
+        if active is not None and active.model.version != self._version:
+            model = active.model
+            self._version = model.version
+            self._metrics.set_model(model.version, model.k, model.spec_hash, model.created_us)
+        if drift is not None and drift.share_distance is not None:
+            self._metrics.set_drift(
+                drift.n_rows,
+                dict(zip(self._core.plan.columns.name, map(float, drift.psi), strict=True))
+                if drift.psi is not None
+                else {},
+                drift.share_distance,
+                drift.error_ratio or float("nan"),
+                drift.outlier_ratio or 0.0,
+            )
+
+    def _waiting(self) -> dict[str, str]:
+        inputs = self._inputs()
+        reasons = {}
+        if inputs is not None and not inputs.owned:
+            reasons["assignment"] = "no partition is assigned yet"
+        if self._core.engine.active is None:
+            reasons["model"] = "not calibrated yet: needs more customers or history"
+        return reasons
+
+    def status(self) -> dict[str, Any]:
+        """What /status shows."""
+        core = self._core
+        active = core.engine.active
+        model = None if active is None else active.model
+        return {
+            "run_id": core.run_id,
+            "ready": self._health.ready,
+            "waiting": dict(self._health.waiting),
+            "lag": self.lag,
+            "partitions": {
+                str(number): {
+                    "watermark_us": None if state.watermark_us == NEVER else state.watermark_us,
+                    "customers": state.index.n,
+                    "next_offset": [int(offset) for offset in state.next_offset],
+                }
+                for number, state in sorted(core.engine.partitions.items())
+            },
+            "model": None
+            if model is None
+            else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
+            "segments": self.segments,
+            "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self.changes.items())},
+        }

@@ -1,0 +1,188 @@
+"""`segmenter run`: puts the parts of the service together and takes them down again."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+from contextlib import ExitStack
+from importlib.metadata import version
+from threading import Event
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from consumer.calibrator import Calibrator
+from consumer.change_records import ChangeRecords
+from consumer.clock import Clock, WallClock
+from consumer.config import Config
+from consumer.core import Core
+from consumer.errors import SpecError
+from consumer.http import Health, StatusServer
+from consumer.input import Input
+from consumer.kafka_clients import (
+    consumer_settings,
+    make_admin,
+    make_consumer,
+    producer_factory,
+    reader_settings,
+    transactional_id,
+)
+from consumer.metrics import Metrics
+from consumer.model_log import CoordinatorProcess, ModelReader, catalog_of
+from consumer.output import PayloadMaker
+from consumer.recorder import Recorder
+from consumer.restore import Restorer
+from consumer.topics import TopicNames, require
+from consumer.transaction import TransactionalOutput
+from consumer.worker import Parts, Worker
+from online_model.model import Model
+
+_log = structlog.get_logger("service")
+
+#: New container objects before the youngest are looked through for garbage.
+GC_THRESHOLD: Final = 100_000
+
+
+class Service:
+    """A worker with its clients. Use as a context manager; `worker.run()` or `worker.run_once()` inside.
+
+    Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
+    """
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self.config = config
+        self._closers = ExitStack()
+        names = TopicNames.with_prefix(config.topics.prefix)
+        partition_count = require(make_admin(config), names)
+        self.core = Core(config, partition_count)
+        self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
+        self.health = Health()
+        try:
+            self._build(config, clock or WallClock(), names)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, config: Config, clock: Clock, names: TopicNames) -> None:
+        # The producer first: it aborts what a former process of this name left open.
+        output = TransactionalOutput(producer_factory(config), transactional_id(config))
+        self._closers.callback(output.close)
+        output.start()
+        models_output = TransactionalOutput(
+            producer_factory(config, "model"), transactional_id(config, "model")
+        )
+        self._closers.callback(models_output.close)
+        models_output.start()
+        self._records = ChangeRecords(
+            self.core.plan.columns,
+            self.core.strategies,
+            names.inputs,
+            self.core.run_id,
+            f"/{config.app.name}",
+        )
+        reader = ModelReader(config, names)
+        self._closers.callback(reader.close)
+        self._reader = reader
+        self._catch_up()
+        coordinator = CoordinatorProcess(
+            config,
+            names,
+            self.core.coordinator,
+            models_output,
+            catalog_of(self.core.plan.columns, self.core.strategies),
+            self._catch_up,
+        )
+        self._closers.callback(coordinator.close)
+        inputs = Input(make_consumer(consumer_settings(config)), names.inputs)
+        self._closers.callback(inputs.close)
+        self.calibrator = Calibrator(self.core)
+        self._closers.callback(self.calibrator.close)
+        self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
+        self.server = StatusServer(
+            config.http.host, config.http.port, self.metrics.registry, self.health, self.recorder.status
+        )
+        self._closers.callback(self.server.close)
+
+        def progress(partition: int, remaining: int) -> None:
+            self.recorder.restoring(partition, remaining)
+            inputs.stay_in_group()
+
+        restorer = Restorer(
+            lambda committed_only: make_consumer(reader_settings(config, committed_only)),
+            names,
+            self.core,
+            inputs.has_committed,
+            progress,
+        )
+        payloads = PayloadMaker(names, self._records, self.core.run_id, config.scan.interval_s * 1_000_000)
+        parts = Parts(
+            config=config,
+            clock=clock,
+            core=self.core,
+            inputs=inputs,
+            output=output,
+            payloads=payloads,
+            models=reader,
+            coordinator=coordinator,
+            restorer=restorer,
+            recorder=self.recorder,
+            health=self.health,
+        )
+        self.worker = Worker(parts, self.calibrator.poll, self._adopt)
+
+    def _catch_up(self) -> None:
+        """Adopts every version there is."""
+        for model in self._reader.read_to_end():
+            self._adopt(model)
+
+    def _adopt(self, model: Model) -> None:
+        """A version has become visible."""
+        try:
+            self.core.engine.offer_model(model)
+        except ValueError as error:
+            raise SpecError(
+                str(error),
+                "run with the specification of the model, or start a new group (app.name) with new topics",
+            ) from None
+        self.core.coordinator.adopt(model)
+        self._records.use(model)
+
+    def __enter__(self) -> Service:
+        # What was made on the way up stays; and a poll makes tens of thousands of short-lived objects, which
+        # would start a collection every few hundred of them.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 50, 50)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets everything go that was built, the producers last. May be called twice."""
+        self._closers.close()
+
+
+def run_service(config: Config) -> None:
+    """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first."""
+    stop = Event()
+    workers: list[Worker] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.set()
+        for worker in workers:
+            worker.stop()
+
+    if threading.current_thread() is threading.main_thread():
+        # Before the clients: a stop while they connect is a clean one too.
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+    with Service(config) as service:
+        workers.append(service.worker)
+        if not stop.is_set():
+            _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)
+            service.worker.run()
+        service.recorder.draining()
+    _log.info("stopped")

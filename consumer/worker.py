@@ -1,0 +1,189 @@
+"""The loop of one process: events in, segment changes out, one transaction per turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from consumer.clock import Clock
+from consumer.config import Config
+from consumer.core import Core, Positions
+from consumer.errors import TopicError, TransactionAborted
+from consumer.http import Health
+from consumer.input import Input
+from consumer.metric_table import Stage
+from consumer.model_log import CoordinatorProcess, ModelReader
+from consumer.output import Payload, PayloadMaker
+from consumer.recorder import Recorder
+from consumer.restore import Restorer
+from consumer.transaction import CommitTimes, TransactionalOutput
+from online_model.engine import Step
+from online_model.model import Model
+from schemas.records import RawRecords
+
+_log = structlog.get_logger("worker")
+
+#: Records are read and decoded in pieces of this size, which fit the processor's cache.
+POLL_EVENTS: Final = 10_000
+
+
+@dataclass(slots=True)
+class Laps:
+    """Seconds spent per stage of one turn."""
+
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def __call__(self, stage: Stage) -> None:
+        """The stage has ended."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loop turns with."""
+
+    config: Config
+    clock: Clock
+    core: Core
+    inputs: Input
+    output: TransactionalOutput
+    payloads: PayloadMaker
+    models: ModelReader
+    coordinator: CoordinatorProcess
+    restorer: Restorer
+    recorder: Recorder
+    health: Health
+
+
+class Worker:
+    """Turns until told to stop. `on_model` hears of versions as they are adopted.
+
+    One turn (`run_once`):
+
+    1. poll records, up to the commit interval
+    2. act on rebalances: drop what was lost, restore what was gained
+    3. adopt model versions that have become visible
+    4. decode and apply the records, decide changes
+    5. write everything and the input offsets in one transaction
+    6. coordinate: fold completed scans, calibrate when there is enough
+    """
+
+    def __init__(
+        self, parts: Parts, calibrate: Callable[[], list[Model]], on_model: Callable[[Model], None]
+    ) -> None:
+        self._parts = parts
+        self._calibrate = calibrate
+        self._on_model = on_model
+        self._stopping = False
+
+    @property
+    def inputs(self) -> Input:
+        """The input it turns on."""
+        return self._parts.inputs
+
+    def stop(self) -> None:
+        """Ends the loop after the turn under way. Safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Turns until `stop`."""
+        while not self._stopping:
+            self.run_once()
+
+    def run_once(self) -> Step:
+        """One turn; returns its step."""
+        p = self._parts
+        laps = Laps()
+        raw, positions = self._read(laps)
+        if changed := p.inputs.take_changes():
+            self._follow_rebalance(changed.assigned, changed.dropped, changed.kinds)
+        for model in p.models.poll():
+            self._on_model(model)
+        now_us = p.clock.now_us()
+        step = p.core.process(raw, positions, now_us, laps)
+        live = {
+            number: p.core.engine.is_live(state, now_us) for number, state in p.core.engine.partitions.items()
+        }
+        payload = p.payloads.make(step, live)
+        laps(Stage.ENCODE)
+        times = self._commit(payload) if payload is not None else None
+        laps(Stage.COMMIT)
+        self._after(step, payload, times, laps)
+        return step
+
+    def _read(self, laps: Laps) -> tuple[RawRecords, Positions]:
+        """Polls up to the limit of a commit in pieces; all but the last, which is returned, are offered."""
+        p = self._parts
+        left = p.config.commit.max_events
+        timeout_s = p.config.commit.interval_ms / 1000
+        while True:
+            size = min(POLL_EVENTS, left)
+            raw, positions = p.inputs.poll(size, timeout_s)
+            laps(Stage.POLL)
+            left -= raw.n
+            # A short piece means that the client has no more: what there is will not wait for it.
+            if raw.n < size or left <= 0:
+                return raw, positions
+            p.core.offer(raw, positions, laps)
+            timeout_s = 0.0
+
+    def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
+        p = self._parts
+        for partition in dropped:
+            p.core.engine.drop_partition(partition)
+        p.recorder.rebalanced(kinds, len(p.inputs.owned))
+        if max(assigned, default=0) >= p.core.partition_count:
+            raise TopicError(
+                f"the input topics have grown beyond {p.core.partition_count} partitions: customers would "
+                "be split between old and new ones",
+                "start a new group (app.name) with new output topics (topics.prefix) and backfill",
+            )
+        offsets: dict[tuple[int, int], int] = {}
+        for done, partition in enumerate(sorted(assigned & p.inputs.owned)):
+            p.health.beat()
+            p.health.wait_for({"restore": f"partition {partition} ({done} of {len(assigned)} done)"})
+            if self._stopping:
+                return
+            restored = p.restorer.restore(partition)
+            p.payloads.commits[partition] = restored.commits
+            offsets |= restored.offsets
+        p.inputs.go_live(offsets)
+        p.recorder.live()
+        _log.info("partitions live", partitions=sorted(p.inputs.owned))
+
+    def _commit(self, payload: Payload) -> CommitTimes:
+        """Commits the payload; one that was aborted is written once more as it was."""
+        p = self._parts
+        try:
+            payload.write(p.output)
+            return p.output.commit(payload.offsets, p.inputs.group_metadata())
+        except TransactionAborted as error:
+            p.recorder.aborted()
+            _log.warning("transaction aborted, writing it again", problem=error.problem)
+        payload.write(p.output)
+        return p.output.commit(payload.offsets, p.inputs.group_metadata())
+
+    def _after(self, step: Step, payload: Payload | None, times: CommitTimes | None, laps: Laps) -> None:
+        p = self._parts
+        p.inputs.hold(
+            (number, topic)
+            for number, state in p.core.engine.partitions.items()
+            for topic in state.intake.waiting
+        )
+        for part in step.partitions:
+            if part.scanned is not None and part.scanned.points is not None:
+                p.core.coordinator.learn(part.scanned.points)
+        p.coordinator.poll()
+        if p.coordinator.is_owner and (made := self._calibrate()):
+            p.coordinator.publish(made)
+        if payload is None:
+            p.output.serve()
+        p.health.beat()
+        p.recorder.record(step, payload, times, laps.seconds)

@@ -1,0 +1,224 @@
+"""Calibration: from the feature table of a population to the first model.
+
+Scaler, k panel on a sample, comparison with other algorithms, then Lloyd's iterations over all
+rows with the missing-aware distance that assignment will use. scikit-learn knows no missing
+values: for its fits a missing scaled value is 0, the population centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from online_model.catalog import Population, make_catalog
+from online_model.columns import Columns
+from online_model.comparison import compare
+from online_model.distance import nearest
+from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty
+from online_model.lloyd import lloyd
+from online_model.model import N_BINS, N_EDGES, Covers, Kind, Model, PanelRow, Quality, Reference
+from online_model.panel import (
+    CalibrationPolicy,
+    Candidate,
+    Progress,
+    build_panel,
+    choose,
+    score,
+)
+from online_model.scaler import Scaler, apply, fit_scaler
+from online_model.strategy import StrategyFile, bind
+
+__all__ = ["Calibration", "CalibrationPolicy", "Identity", "calibrate", "first_model", "lloyd"]
+
+Float64Array = npt.NDArray[np.float64]
+Int16Array = npt.NDArray[np.int16]
+IntArray = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Result of a calibration over n rows.
+
+    `scaler`; `centroids` float64[k, D] scaled, largest segment first; `labels` int16[n] (-1:
+    too little data); `d2` float64[n] squared distances (NaN for -1); `quality`; `reference`.
+    """
+
+    scaler: Scaler
+    centroids: Float64Array
+    labels: Int16Array
+    d2: Float64Array
+    quality: Quality
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """What a model is called and comes from.
+
+    `share_priors` float64[D] as in `Model`; times in microseconds.
+    """
+
+    version: int
+    created_us: int
+    spec_hash: str
+    share_priors: Float64Array
+    kind: Kind = "calibrated"
+    covers: Covers = field(default_factory=Covers)
+
+
+def calibrate(
+    raw: Float64Array,
+    columns: Columns,
+    block_budgets: Mapping[str, float],
+    policy: CalibrationPolicy,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate on `raw` float64[n, D] (real units, NaN = missing).
+
+    The same rows, policy and generator state give the same result.
+
+    Raises:
+        ValueError: too few distinct rows for any allowed k, or as `fit_scaler`.
+    """
+    report = progress or _silent
+    scaler = fit_scaler(raw, columns, block_budgets)
+    x = apply(scaler, raw)
+    sample = np.nan_to_num(_sample(x, policy.sample, rng), nan=0.0)
+    candidates = build_panel(sample, policy.candidates, rng, report)
+    steps = len(candidates) + 2
+    chosen, runner_up, explanation = choose(candidates, policy)
+    report(steps - 2, steps, "comparison with Ward and DBSCAN")
+    sample_labels = nearest(sample, chosen.centers, scaler.importance)[0]
+    comparison = compare(sample, sample_labels, chosen.row.k, rng)
+    report(steps - 1, steps, f"refinement over {len(x)} rows")
+    centroids, labels, d2 = lloyd(x, chosen.centers, scaler.importance)
+    scores = score(x, labels, rng)
+    quality = Quality(
+        k=chosen.row.k,
+        inertia=float(d2[labels >= 0].sum()),
+        silhouette=_or_zero(scores.silhouette),
+        davies_bouldin=_or_zero(scores.davies_bouldin),
+        calinski_harabasz=_or_zero(scores.calinski_harabasz),
+        stability=chosen.row.stability,
+        sample_size=scores.sample_size,
+        explanation=explanation,
+        runner_up=runner_up.row.k if runner_up is not None else None,
+        panel=_rows(candidates),
+        comparison=comparison,
+        significance=[float(v) for v in significance(x, labels)],
+    )
+    reference = make_reference(scaler, raw, x, labels, d2, chosen.row.k)
+    report(steps, steps, "done")
+    return Calibration(scaler, centroids, labels, d2, quality, reference)
+
+
+def first_model(
+    calibration: Calibration,
+    raw: Float64Array,
+    columns: Columns,
+    identity: Identity,
+    strategies: StrategyFile | None = None,
+) -> Model:
+    """The first model of a calibration over `raw` float64[n, D]: ids s1..sk, names, bindings."""
+    ids = [f"s{number}" for number in range(1, len(calibration.centroids) + 1)]
+    population = Population(raw, apply(calibration.scaler, raw), calibration.labels)
+    segments = make_catalog(population, columns, calibration.centroids, ids)
+    counts = np.bincount(calibration.labels[calibration.labels >= 0], minlength=len(ids))
+    return Model(
+        version=identity.version,
+        parent=None,
+        created_us=identity.created_us,
+        kind=identity.kind,
+        spec_hash=identity.spec_hash,
+        columns=columns.name,
+        scaler=calibration.scaler,
+        share_priors=identity.share_priors,
+        centroids=calibration.centroids,
+        weights=counts.astype(np.float64),
+        segments=segments,
+        next_segment=len(ids) + 1,
+        strategies=bind(strategies, segments, columns.name) if strategies is not None else {},
+        quality=calibration.quality,
+        reference=calibration.reference,
+        covers=identity.covers,
+    )
+
+
+def significance(x: Float64Array, labels: IntArray) -> Float64Array:
+    """Share of each column's variance that lies between the clusters (eta squared), float64[D].
+
+    Over the present values of the classified rows; 0 for a constant column.
+    """
+    result = np.zeros(x.shape[1])
+    for j in range(x.shape[1]):
+        used = np.isfinite(x[:, j]) & (labels >= 0)
+        value, cluster = x[used, j], labels[used]
+        if value.size == 0:
+            continue
+        counts = np.bincount(cluster)
+        means = np.bincount(cluster, weights=value) / np.maximum(counts, 1)
+        total = float(((value - value.mean()) ** 2).sum())
+        between = float((counts * (means - value.mean()) ** 2).sum())
+        result[j] = min(between / total, 1.0) if total > 0 else 0.0
+    return result
+
+
+def make_reference(
+    scaler: Scaler,
+    raw: Float64Array,
+    x: Float64Array,
+    labels: Int16Array,
+    d2: Float64Array,
+    k: int,
+) -> Reference:
+    """The drift reference of n calibration rows, counted by the same kernel as a scan's."""
+    classified = labels >= 0
+    p99_d2 = float(np.quantile(d2[classified], 0.99)) if classified.any() else 0.0
+    edges = np.zeros((x.shape[1], N_EDGES))
+    for j in range(x.shape[1]):
+        present = x[np.isfinite(raw[:, j]) & np.isfinite(x[:, j]), j]
+        if present.size:
+            edges[j] = np.quantile(present, np.arange(1, N_BINS) / N_BINS)
+    low, high = scaler.raw_bounds()
+    counted = empty(k, x.shape[1])
+    add_rows(counted, Gauge(k, edges, low, high, p99_d2), np.ascontiguousarray(raw), x, labels, d2)
+    return _reference_of(counted, edges, p99_d2)
+
+
+def _reference_of(counted: ScanStatistics, edges: Float64Array, p99_d2: float) -> Reference:
+    classified = max(int(counted.counts.sum()), 1)
+    rows = max(counted.n_rows, 1)
+    errors = counted.errors / STEPS
+    present = np.maximum(counted.histogram.sum(axis=1, keepdims=True), 1)
+    return Reference(
+        edges=edges,
+        bins=counted.histogram / present,
+        missing=counted.missing / rows,
+        clipped=counted.clipped / rows,
+        segment_shares=counted.counts / classified,
+        error_mean=float(errors.sum()) / classified,
+        error_by_segment=errors / np.maximum(counted.counts, 1),
+        p99_d2=p99_d2,
+    )
+
+
+def _sample(x: Float64Array, size: int, rng: np.random.Generator) -> Float64Array:
+    if len(x) <= size:
+        return x
+    return x[np.sort(rng.choice(len(x), size, replace=False))]
+
+
+def _rows(candidates: list[Candidate]) -> list[PanelRow]:
+    return [candidate.row for candidate in candidates]
+
+
+def _or_zero(value: float) -> float:
+    return float(value) if np.isfinite(value) else 0.0
+
+
+def _silent(step: int, of: int, text: str) -> None:
+    """Progress for callers that want none."""

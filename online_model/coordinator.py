@@ -1,0 +1,143 @@
+"""Which model comes next: the first calibration, and the fold of every completed scan.
+
+The coordinator sees mergeable statistics per partition and scan, in the order of their log, and
+nothing else, so any owner of the log makes the same versions. It knows no topics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_model.calibration import Identity, calibrate, first_model
+from online_model.drift import Drift, measure
+from online_model.evaluate import Population
+from online_model.fold import ScanStatistics, fold, merge
+from online_model.kmeans import RiverKMeans
+from online_model.model import Covers, Model
+from online_model.panel import CalibrationPolicy, Progress
+from online_model.plan import DAY_US, FeaturePlan
+from online_model.strategy import StrategyFile
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorSettings:
+    """`partition_count` partitions report a scan; `half_life_us` of what was learnt, event time.
+
+    `scan_interval_us`: event time between scans; `learner`: own folds, frozen keeps the centroids,
+    river lets `RiverKMeans` learn the points of one worker.
+    """
+
+    partition_count: int
+    half_life_us: int
+    scan_interval_us: int
+    learner: str = "own"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """One partition's statistics of one scan under one model version."""
+
+    partition: int
+    scan_id: int
+    model_version: int
+    statistics: ScanStatistics
+
+
+class Coordinator:
+    """Folds scans into the next version. `model` is the newest, `drift` what the last scan measured."""
+
+    def __init__(self, settings: CoordinatorSettings, model: Model | None = None) -> None:
+        self.settings = settings
+        self.model = model
+        self.drift: Drift | None = None
+        self._pending: dict[int, Report] = {}
+        self._river: RiverKMeans | None = None
+
+    def adopt(self, model: Model) -> None:
+        """Goes on from `model`: a calibration, or the newest version of the log."""
+        if self.model is None or model.version > self.model.version:
+            self.model = model
+            self._pending.clear()
+            self._river = None
+
+    def forget_reports(self) -> None:
+        """Drops reports that wait for others: a new owner of the log reads them again."""
+        self._pending.clear()
+
+    def learn(self, points: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+        """Points of a slice for the river learner."""
+        if self.model is not None and len(points):
+            if self._river is None:
+                self._river = RiverKMeans(self.model.centroids)
+            self._river.learn(points)
+
+    def offer(self, report: Report) -> Model | None:
+        """Takes a report; the next version if it completes a scan.
+
+        A scan that a later one overtakes is folded with the partitions that have reported it.
+        Reports of an older version or an already folded scan count nothing.
+        """
+        model = self.model
+        if model is None or report.model_version != model.version or report.scan_id <= model.covers.scan_id:
+            return None
+        waiting = max((pending.scan_id for pending in self._pending.values()), default=report.scan_id)
+        made = None
+        if report.scan_id > waiting and report.partition in self._pending:
+            made = self._fold(waiting)
+            if made is not None:
+                return made
+        self._pending[report.partition] = report
+        if len(self._pending) == self.settings.partition_count:
+            return self._fold(max(pending.scan_id for pending in self._pending.values()))
+        return made
+
+    def _fold(self, scan_id: int) -> Model | None:
+        model, reports = self.model, [self._pending[p] for p in sorted(self._pending)]
+        self._pending.clear()
+        assert model is not None
+        statistics = reports[0].statistics
+        for report in reports[1:]:
+            statistics = merge(statistics, report.statistics)
+        self.drift = measure(statistics, model.reference)
+        if self.settings.learner == "frozen":
+            return None
+        interval = self.settings.scan_interval_us
+        boundary = scan_id * interval
+        since = boundary - (model.covers.boundary_us if model.covers.boundary_us >= 0 else model.created_us)
+        folded = fold(model, statistics, max(since, 0), self.settings.half_life_us, Covers(scan_id, boundary))
+        if self._river is not None:
+            folded = dataclasses.replace(folded, centroids=self._river.centroids)
+        self.model = folded
+        return folded
+
+
+def is_ready(customers: int, history_us: int, min_customers: int, min_history_days: float) -> bool:
+    """Whether there is enough for a first calibration."""
+    return customers >= min_customers and history_us >= min_history_days * DAY_US
+
+
+def make_first_model(
+    population: Population,
+    plan: FeaturePlan,
+    strategies: StrategyFile,
+    policy: CalibrationPolicy,
+    dormant_after_days: float,
+    progress: Progress | None = None,
+) -> Model:
+    """The first model from a population.
+
+    Dormant customers have no centroid and are left out; so are those with less history than the
+    specification calls provisional, unless that would leave less than half.
+    """
+    awake = population.silent_days < dormant_after_days
+    settled = awake & (population.observed_days >= plan.spec.provisional_days)
+    chosen = settled if settled.sum() * 2 >= awake.sum() else awake
+    raw = population.raw[chosen]
+    budgets = {name: block.budget for name, block in plan.spec.blocks.items()}
+    rng = np.random.default_rng(policy.seed)
+    calibration = calibrate(raw, plan.columns, budgets, policy, rng, progress)
+    identity = Identity(1, population.watermark_us, plan.spec.hash, population.priors)
+    return first_model(calibration, raw, plan.columns, identity, strategies)

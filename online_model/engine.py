@@ -1,0 +1,395 @@
+"""The step of one worker: read records in, decided changes out.
+
+    release what may be applied -> update windows -> [commit boundary]
+      -> evaluate touched customers and the next slice of the scan -> decide -> publish into the rows
+
+Deterministic: the same state, poll, clock and model give the same step. The rows count as published
+as soon as the step is made; a caller whose commit fails for good must drop the partition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from online_model.active_model import ActiveModel
+from online_model.change_batch import ChangeBatch
+from online_model.decision import Candidates, DecisionPolicy, Decisions, decide
+from online_model.evaluate import Evaluated, Population, evaluate, priors_of, share_totals
+from online_model.fold import ScanStatistics, add_rows
+from online_model.intake import N_TOPICS, Chunk
+from online_model.model import Model
+from online_model.partition import Applied, PartitionState
+from online_model.plan import FeaturePlan
+from online_model.publication import Look, Publication, publish
+from online_model.rows import FORGOTTEN, NEVER
+from online_model.scaler import apply as scale
+from online_model.scan import KEYS
+from schemas.batch import EventBatch, Int32Array, Int64Array
+from schemas.records import RawRecords
+from schemas.rejects import Rejects
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Parameters of the step. Times in event-time microseconds.
+
+    `idle_grace_us`: where all topics of a partition are at their end the watermark follows the
+    clock minus this (None: it stays). `backfill_lag_us`: changes decided further behind the clock
+    have origin backfill. `scan_rows`: customers per scan slice and partition.
+    `keep_points`: hand out what a slice learns from (for a learner that has no mergeable statistics).
+    """
+
+    partition_count: int
+    scan_interval_us: int = 3_600_000_000
+    max_future_us: int = 300_000_000
+    idle_grace_us: int | None = 300_000_000
+    backfill_lag_us: int = 86_400_000_000
+    scan_rows: int = 4096
+    keep_points: bool = False
+    policy: DecisionPolicy = field(default_factory=DecisionPolicy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poll:
+    """What one poll brought: the records, what they decoded to, and where each topic stands.
+
+    `next_offset`: (partition, topic) to the offset after the last record polled of it; `at_end`:
+    those that are read to their end (or not).
+    """
+
+    raw: RawRecords
+    batch: EventBatch
+    rejects: Rejects
+    next_offset: dict[tuple[int, int], int]
+    at_end: dict[tuple[int, int], bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """A slice of the scan.
+
+    Pass `id`, keys [`low`, `high`), customers evaluated; the statistics if the pass completed and
+    learns; `points` float64[m, D]: what the slice learns from, where the settings keep it.
+    """
+
+    id: int
+    low: int
+    high: int
+    customers: int
+    completed: ScanStatistics | None
+    points: npt.NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartitionStep:
+    """The part of a step that concerns one partition.
+
+    `start`, `end` int64[3]: next offsets per input topic before and after.
+    """
+
+    partition: int
+    start: Int64Array
+    end: Int64Array
+    watermark_us: int
+    outcomes: Int64Array
+    rejects: Rejects
+    changes: ChangeBatch | None
+    scanned: Pass | None
+    touched: int
+    overflows: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was read, changed or scanned."""
+        return not (
+            (self.end != self.start).any()
+            or self.rejects.n
+            or self.changes is not None
+            or self.scanned is not None
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step over all partitions; `model_version` 0 while there is none."""
+
+    now_us: int
+    model_version: int
+    partitions: list[PartitionStep]
+
+
+class Engine:
+    """Partitions of one worker and the model they are decided by."""
+
+    def __init__(self, plan: FeaturePlan, settings: EngineSettings) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.partitions: dict[int, PartitionState] = {}
+        self.active: ActiveModel | None = None
+        self.previous: ActiveModel | None = None
+        self._pending: Model | None = None
+
+    # -- partitions and model ------------------------------------------------------------------
+
+    def add_partition(self, number: int) -> PartitionState:
+        """Empty state for an assigned partition."""
+        state = PartitionState(
+            number, self.settings.partition_count, self.plan, self.settings.scan_interval_us
+        )
+        self.partitions[number] = state
+        return state
+
+    def drop_partition(self, number: int) -> None:
+        """Forgets the state of a partition that is no longer owned."""
+        self.partitions.pop(number, None)
+
+    def offer_model(self, model: Model) -> None:
+        """Decides by `model` as soon as every partition has finished its pass; older versions are ignored.
+
+        Raises ValueError if it belongs to another specification.
+        """
+        if model.spec_hash != self.plan.spec.hash:
+            raise ValueError(
+                f"model version {model.version} belongs to specification {model.spec_hash}, "
+                f"this worker runs {self.plan.spec.hash}"
+            )
+        current = self._pending or (self.active.model if self.active else None)
+        if current is None or model.version > current.version:
+            self._pending = model
+            self._swap_if_possible()
+
+    def _swap_if_possible(self) -> None:
+        model = self._pending
+        if model is None or any(state.scan.active for state in self.partitions.values()):
+            return
+        self._pending = None
+        self.previous, self.active = self.active, ActiveModel.of(model, self.plan.columns)
+        for state in self.partitions.values():
+            if model.kind == "folded":
+                state.scan.model_swapped()
+            elif state.watermark_us != NEVER:
+                state.scan.restart(state.watermark_us, model.k, self.plan.columns.n)
+
+    def population(self, limit: int) -> Population:
+        """Features of about `limit` live customers, chosen by hash, at their partitions' watermarks.
+
+        The newest watermark stands for all; shares are shrunk to the shares of the sample.
+        """
+        states = [state for _, state in sorted(self.partitions.items()) if state.watermark_us != NEVER]
+        total = sum(state.index.n for state in states)
+        high = KEYS if total <= limit else max(1, KEYS * limit // total)
+        rows = [state.live_rows(0, high) for state in states]
+        totals = np.zeros((self.plan.columns.n, 2), np.int64)
+        for state, which in zip(states, rows, strict=True):
+            totals += share_totals(state.store.rows, which, state.watermark_us, self.plan)
+        priors = priors_of(totals)
+        seen = [
+            evaluate(state.store.rows, which, state.watermark_us, self.plan, priors)
+            for state, which in zip(states, rows, strict=True)
+        ]
+        none = Evaluated(np.empty((0, self.plan.columns.n)), np.empty(0), np.empty(0))
+        parts = seen or [none]
+        return Population(
+            raw=np.concatenate([part.raw for part in parts]),
+            observed_days=np.concatenate([part.observed_days for part in parts]),
+            silent_days=np.concatenate([part.silent_days for part in parts]),
+            priors=priors,
+            watermark_us=max([state.watermark_us for state in states], default=NEVER),
+        )
+
+    # -- the step ------------------------------------------------------------------------------
+
+    def step(self, poll: Poll, now_us: int) -> Step:
+        """Applies `poll`, and what was offered before it, as of the clock `now_us` and decides."""
+        self.offer(poll)
+        self._swap_if_possible()
+        version = self.active.model.version if self.active else 0
+        parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
+        return Step(now_us, version, parts)
+
+    def rebuild(self, state: PartitionState, poll: Poll, now_us: int) -> None:
+        """Applies `poll` to one partition without deciding anything: its decisions are already published."""
+        self.offer(poll)
+        latest, before = now_us + self.settings.max_future_us, state.watermark_us
+        applied = state.apply(state.intake.release(latest, None), latest, before)
+        for group in applied.exits:
+            for row in group.row[group.status == FORGOTTEN]:
+                state.bury(int(row))
+
+    def offer(self, poll: Poll) -> None:
+        """Takes `poll` in for the next step."""
+        batch = poll.batch
+        code = batch.partition.astype(np.int64) * N_TOPICS + batch.topic
+        rejected = poll.rejects.partition.astype(np.int64) * N_TOPICS + poll.rejects.topic
+        for (number, topic), next_offset in poll.next_offset.items():
+            state = self.partitions.get(number)
+            if state is None:
+                continue
+            events = np.flatnonzero(code == number * N_TOPICS + topic)
+            mine = _rejects_of(poll.rejects, np.flatnonzero(rejected == number * N_TOPICS + topic))
+            state.intake.offer(topic, Chunk(batch, events, mine, next_offset, poll.raw))
+        for (number, topic), at_end in poll.at_end.items():
+            if number in self.partitions:
+                self.partitions[number].intake.mark_end(topic, at_end)
+
+    def _step_partition(self, state: PartitionState, now_us: int) -> PartitionStep:
+        settings = self.settings
+        start, before = state.next_offset.copy(), state.watermark_us
+        latest = now_us + settings.max_future_us
+        idle = None if settings.idle_grace_us is None else now_us - settings.idle_grace_us
+        applied = state.apply(state.intake.release(latest, idle), latest, before)
+        publication = Publication(state, self.plan, self.active, origin_live=self.is_live(state, now_us))
+        publication.exits(applied.exits)
+        scanned = self._evaluate(state, applied, publication)
+        rejects = Rejects.concat(applied.rejects)
+        changes = publication.changes()
+        return PartitionStep(
+            partition=state.number,
+            start=start,
+            end=state.next_offset.copy(),
+            watermark_us=state.watermark_us,
+            outcomes=applied.outcomes,
+            rejects=rejects,
+            changes=changes,
+            scanned=scanned,
+            touched=len(applied.touched),
+            overflows=applied.overflows,
+        )
+
+    def is_live(self, state: PartitionState, now_us: int) -> bool:
+        """Whether changes decided now are news: the watermark is not far behind the clock."""
+        return state.watermark_us != NEVER and now_us - state.watermark_us <= self.settings.backfill_lag_us
+
+    def _evaluate(self, state: PartitionState, applied: Applied, publication: Publication) -> Pass | None:
+        """Evaluates touched customers and the next slice, publishes changes, counts what the scan learns."""
+        active = self.active
+        if active is None or state.watermark_us == NEVER:
+            return None
+        scan, model = state.scan, active.model
+        if scan.id < 0 and model.kind != "folded":
+            scan.restart(state.watermark_us, model.k, self.plan.columns.n)
+        if self._pending is None:  # otherwise this pass would keep the next version waiting
+            scan.begin_if_due(state.watermark_us, model.k, self.plan.columns.n)
+        low = high = 0
+        in_slice = np.empty(0, np.int32)
+        if scan.active:
+            low, high = scan.next_slice(state.index.n, self.settings.scan_rows)
+            in_slice = state.live_rows(low, high)
+        rows = np.concatenate([applied.touched, np.setdiff1d(in_slice, applied.touched, assume_unique=True)])
+        points = self._decide(state, applied, rows, (low, high), publication) if len(rows) else None
+        if not scan.active:
+            return None
+        done = scan.finish_slice(high)
+        completed = scan.statistics if done and scan.learns else None
+        return Pass(scan.id, low, high, len(in_slice), completed, points if scan.learns else None)
+
+    def _decide(
+        self,
+        state: PartitionState,
+        applied: Applied,
+        rows: Int32Array,
+        keys: tuple[int, int],
+        publication: Publication,
+    ) -> npt.NDArray[np.float64] | None:
+        """Evaluates and publishes `rows`; returns the points that the slice learns from, if kept."""
+        assert self.active is not None
+        seen = evaluate(state.store.rows, rows, state.watermark_us, self.plan, self.active.model.share_priors)
+        x = scale(self.active.model.scaler, seen.raw)
+        hot = state.store.rows.hot
+        numbers = hot["segment"][rows]
+        decisions = self._targets(self.active, x, rows, seen, state)
+        moved = self.active.numbers_of(decisions.target) != numbers
+        points = self._learn(state, keys, rows, seen, x, decisions) if state.scan.active else None
+        if moved.any():
+            at = np.flatnonzero(moved)
+            unseen = state.scan.is_unseen(state.keys_of(rows[at]))
+            look = Look(
+                at=at,
+                rows=rows[at],
+                raw=seen.raw[at],
+                x=x[at],
+                observed_days=seen.observed_days[at],
+                decisions=decisions,
+                unseen=unseen,
+                previous_moved=self._previous_moved(state, rows[at], seen, at, unseen),
+            )
+            publish(publication, look, applied)
+        return points
+
+    def _targets(
+        self,
+        active: ActiveModel,
+        x: npt.NDArray[np.float64],
+        rows: Int32Array,
+        seen: Evaluated,
+        state: PartitionState,
+    ) -> Decisions:
+        hot = state.store.rows.hot
+        candidates = Candidates(active.codes(hot["segment"][rows]), hot["since"][rows], seen.silent_days)
+        model = active.model
+        return decide(
+            x, candidates, model.centroids, model.scaler.importance, state.watermark_us, self.settings.policy
+        )
+
+    def _previous_moved(
+        self,
+        state: PartitionState,
+        rows: Int32Array,
+        seen: Evaluated,
+        at: npt.NDArray[np.intp],
+        unseen: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """Whether the version before would have moved `rows` on the same features (read where unseen)."""
+        if self.previous is None or not unseen.any():
+            return np.ones(len(rows), np.bool_)
+        previous = self.previous
+        # Shares are shrunk with each version's own priors, so the features are computed again.
+        again = evaluate(state.store.rows, rows, state.watermark_us, self.plan, previous.model.share_priors)
+        x = scale(previous.model.scaler, again.raw)
+        decisions = self._targets(previous, x, rows, Evaluated(*(part[at] for part in seen)), state)
+        return np.asarray(previous.numbers_of(decisions.target) != state.store.rows.hot["segment"][rows])
+
+    def _learn(
+        self,
+        state: PartitionState,
+        keys: tuple[int, int],
+        rows: Int32Array,
+        seen: Evaluated,
+        x: npt.NDArray[np.float64],
+        decisions: Decisions,
+    ) -> npt.NDArray[np.float64] | None:
+        """Counts the customers of the slice, each once per pass.
+
+        The dormant have no centroid and teach none. Returns the points, if they are kept.
+        """
+        statistics = state.scan.statistics
+        assert statistics is not None
+        assert self.active is not None
+        key = state.keys_of(rows)
+        mine = (key >= keys[0]) & (key < keys[1])
+        label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
+        raw, d2 = seen.raw, decisions.d2
+        if not mine.all():
+            raw, x, label, d2 = raw[mine], x[mine], label[mine], d2[mine]
+        add_rows(statistics, self.active.gauge, raw, x, label, d2)
+        # A point with gaps has no place in a learner that knows no missing values.
+        return x[(label >= 0) & np.isfinite(x).all(axis=1)] if self.settings.keep_points else None
+
+
+def _rejects_of(rejects: Rejects, rows: npt.NDArray[np.intp]) -> Rejects:
+    if len(rows) == rejects.n:
+        return rejects
+    if not len(rows):
+        return Rejects.empty()
+    return Rejects(
+        rejects.topic[rows],
+        rejects.partition[rows],
+        rejects.offset[rows],
+        [rejects.reasons[i] for i in rows],
+        [rejects.details[i] for i in rows],
+        [rejects.keys[i] for i in rows],
+        [rejects.values[i] for i in rows],
+    )

@@ -1,0 +1,143 @@
+"""The ring buffers of a row: moving them on, and their window sums.
+
+A ring holds the last S buckets up to the head, the newest bucket the row has seen. Beside it stand the
+sums over each channel's window ending at the head, so that a feature costs one cache line and not S.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from online_model.kernel import inlined
+from online_model.plan import Channels, Limits
+from online_model.rows import NO_BUCKET, Rows
+
+_DAY_US = 86_400_000_000
+
+
+@inlined
+def _shift(
+    ring: npt.NDArray[np.integer],
+    sums: npt.NDArray[np.integer],
+    r: int,
+    at: int,
+    span: tuple[int, int, int],
+    window: npt.NDArray[np.int64],
+) -> None:
+    """Moves one ring from head ``span[0]`` to ``span[1]``.
+
+    Its sums start at column `at`, its windows at ``span[2]``.
+    """
+    old, new, first = span
+    slots = ring.shape[1]
+    if new - old >= slots:
+        for slot in range(slots):
+            for c in range(ring.shape[2]):
+                ring[r, slot, c] = 0
+        for c in range(ring.shape[2]):
+            sums[r, at + c] = 0
+        return
+    for bucket in range(old + 1, new + 1):
+        for c in range(ring.shape[2]):
+            # The bucket that leaves the window is still in the ring: S is larger than any window.
+            sums[r, at + c] -= ring[r, (bucket - window[first + c]) & (slots - 1), c]
+            ring[r, bucket & (slots - 1), c] = 0
+
+
+@inlined
+def advance(rows: Rows, r: int, day: int, channels: Channels, limits: Limits) -> None:
+    """Moves the heads of row `r` up to `day` and its week if they are older."""
+    first, window = channels.first, channels.window
+    head = int(np.int64(rows.hot[r].head_day))
+    if day > head:
+        rows.hot[r].head_day = day
+        if head != NO_BUCKET:
+            _shift(rows.day32, rows.sum32, r, 0, (head, day, first[0]), window)
+            _shift(rows.day16, rows.sum16, r, 0, (head, day, first[1]), window)
+    head = int(np.int64(rows.hot[r].head_week))
+    if day // 7 > head:
+        rows.hot[r].head_week = day // 7
+        if head != NO_BUCKET:
+            _shift(rows.week32, rows.sum32, r, first[1], (head, day // 7, first[2]), window)
+            _shift(rows.week16, rows.sum16, r, first[2] - first[1], (head, day // 7, first[3]), window)
+
+
+@inlined
+def _walk(ring: npt.NDArray[np.integer], r: int, c: int, oldest: int, newest: int, is_max: int) -> int:
+    """Sum or maximum of channel `c` over the buckets `oldest` to `newest`, all of which the ring holds."""
+    total = 0
+    for bucket in range(oldest, newest + 1):
+        value = int(np.int64(ring[r, bucket & (ring.shape[1] - 1), c]))
+        total = max(total, value) if is_max else total + value
+    return total
+
+
+@inlined
+def walk_channel(rows: Rows, r: int, k: int, now: int, channels: Channels, limits: Limits) -> int:
+    """Sum or maximum of channel `k` over its window ending at bucket `now`, bucket by bucket."""
+    first, is_max = channels.first, channels.is_max[k]
+    weekly = k >= first[2]
+    head = int(np.int64(rows.hot[r].head_week if weekly else rows.hot[r].head_day))
+    if head == NO_BUCKET:
+        return 0
+    slots = limits.week_slots if weekly else limits.day_slots
+    oldest, newest = max(now - int(channels.window[k]) + 1, head - slots + 1), min(now, head)
+    if k < first[1]:
+        return _walk(rows.day32, r, k, oldest, newest, is_max)
+    if not weekly:
+        return _walk(rows.day16, r, k - first[1], oldest, newest, is_max)
+    if k < first[3]:
+        return _walk(rows.week32, r, k - first[2], oldest, newest, is_max)
+    return _walk(rows.week16, r, k - first[3], oldest, newest, is_max)
+
+
+@inlined
+def sum_channels(
+    rows: Rows, r: int, watermark: int, channels: Channels, limits: Limits, sums: npt.NDArray[np.int64]
+) -> None:
+    """Window sums or maxima of every channel of row `r` at `watermark` into `sums`; moves the heads to it."""
+    first = channels.first
+    today = watermark // _DAY_US
+    week = today // 7
+    advance(rows, r, today, channels, limits)
+    days_ahead = np.int64(rows.hot[r].head_day) > today
+    weeks_ahead = np.int64(rows.hot[r].head_week) > week
+    n_day32, n_day16 = first[1], first[2] - first[1]
+    for k in range(first[1]):
+        sums[k] = rows.sum32[r, k]
+    for k in range(n_day16):
+        sums[first[1] + k] = rows.sum16[r, k]
+    for k in range(first[3] - first[2]):
+        sums[first[2] + k] = rows.sum32[r, n_day32 + k]
+    for k in range(first[4] - first[3]):
+        sums[first[3] + k] = rows.sum16[r, n_day16 + k]
+    for k in range(first[4]):
+        weekly = k >= first[2]
+        # The kept sums end at the head; where that is ahead of the watermark the window is walked.
+        if channels.is_max[k] or (weeks_ahead if weekly else days_ahead):
+            sums[k] = walk_channel(rows, r, k, week if weekly else today, channels, limits)
+
+
+@inlined
+def active_buckets(rows: Rows, r: int, watermark: int, k: int, channels: Channels, limits: Limits) -> int:
+    """Buckets of the window of channel `k`, ending at `watermark`, in which it is not zero."""
+    first = channels.first
+    weekly = k >= first[2]
+    now = watermark // _DAY_US // 7 if weekly else watermark // _DAY_US
+    head = int(np.int64(rows.hot[r].head_week if weekly else rows.hot[r].head_day))
+    slots = limits.week_slots if weekly else limits.day_slots
+    active = 0
+    if head == NO_BUCKET:
+        return 0
+    for bucket in range(max(now - int(channels.window[k]) + 1, head - slots + 1), min(now, head) + 1):
+        slot = bucket & (slots - 1)
+        if k < first[1]:
+            active += rows.day32[r, slot, k] != 0
+        elif k < first[2]:
+            active += rows.day16[r, slot, k - first[1]] != 0
+        elif k < first[3]:
+            active += rows.week32[r, slot, k - first[2]] != 0
+        else:
+            active += rows.week16[r, slot, k - first[3]] != 0
+    return active

@@ -1,0 +1,58 @@
+"""JSON Schema files (draft 2020-12) of the published contracts, kept in `schemas/json/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from schemas import changes, events
+
+#: Where the files are kept.
+DIRECTORY: Final = Path(__file__).parent / "json"
+
+_CONTRACTS: Final[Mapping[str, tuple[str, Any]]] = {
+    "telecom.usage.v1": ("Usage event", events.UsageEvent),
+    "telecom.billing.v1": ("Billing event", events.BillingEvent),
+    "telecom.customer.v1": ("Customer event", events.CustomerEvent),
+    "segments.changes.v1": ("Segment change", changes.SegmentChange),
+    "segments.current.v1": ("Current segment", changes.CurrentSegment),
+    "segments.catalog.v1": ("Segment catalog entry", changes.CatalogEntry),
+}
+
+
+def documents() -> dict[str, str]:
+    """File name to JSON text, one file per topic."""
+    files = {}
+    for topic, (title, contract) in _CONTRACTS.items():
+        schema = TypeAdapter(contract).json_schema(mode="validation")
+        header = {
+            "$schema": GenerateJsonSchema.schema_dialect,
+            "$id": f"urn:telecom-segmenter:{topic}",
+        }
+        text = json.dumps({**header, **schema, "title": title}, indent=2, ensure_ascii=False)
+        files[f"{topic}.schema.json"] = text + "\n"
+    return files
+
+
+def write(directory: Path = DIRECTORY) -> list[Path]:
+    """Write the files into `directory` and return their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in documents().items():
+        path = directory / name
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def outdated(directory: Path = DIRECTORY) -> list[str]:
+    """Names of files in `directory` that are missing or differ from the models, or are no longer made."""
+    expected = documents()
+    present = {path.name: path.read_text("utf-8") for path in directory.glob("*.schema.json")}
+    names = sorted(expected.keys() | present.keys())
+    return [name for name in names if expected.get(name) != present.get(name)]

@@ -1,0 +1,1 @@
+"""Tests: laws, oracles and contracts of the three packages."""

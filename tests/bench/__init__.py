@@ -1,0 +1,1 @@
+"""Benchmarks: what the product can do, measured beside what it is compared with."""

@@ -1,0 +1,1 @@
+"""Brokers: the same contract on every kind that can be started here."""

@@ -1,0 +1,103 @@
+"""Brokers, topics and hypothesis profiles for all tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import settings
+
+from consumer.brokers import Broker, BrokerOptions, resolve, unavailable
+
+#: Creates a topic with a name of its own: `topic = new_topic("changes", partitions=4, config={...})`.
+NewTopicCall = Callable[..., str]
+
+# No deadline: the machines that run this are shared, and numba compiles on the first example.
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+BROKERS = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--bootstrap``: run the Kafka tests on a broker that is already there."""
+    parser.addoption("--bootstrap", help="address of a Kafka broker for the tests (default: start one)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A place to note the brokers that were used."""
+    config.stash[BROKERS] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which brokers the tests ran on."""
+    for line in config.stash[BROKERS]:
+        terminalreporter.write_line(f"broker: {line}")
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A real Apache Kafka: given with ``--bootstrap``, else in Docker, else from Maven, else skip."""
+    bootstrap: str | None = request.config.getoption("--bootstrap")
+    reasons = {"docker": unavailable("docker"), "maven": unavailable("maven")}
+    if bootstrap is None and all(reasons.values()):
+        reason = ", ".join(f"{kind}: {why}" for kind, why in reasons.items())
+        request.config.stash[BROKERS].append(f"NO APACHE KAFKA ({reason}): its tests were skipped")
+        pytest.skip(f"no Apache Kafka here ({reason})")
+    with resolve("real", bootstrap, BrokerOptions(heap_mb=512)) as broker:
+        request.config.stash[BROKERS].append(str(broker))
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """The embedded broker of the demo."""
+    with resolve("embedded") as broker:
+        request.config.stash[BROKERS].append(str(broker))
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def ibm_set() -> None:
+    """The IBM telco set, which is not part of the project; skip without it."""
+    from tests.replay import ibm
+
+    if not ibm.CSV.is_file():
+        pytest.skip(f"the IBM set is not at {ibm.FOLDER}")
+
+
+def create_topic(broker: Broker, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Create topic `name` and wait until the broker has it."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+    for done in admin.create_topics([topic], operation_timeout=20).values():
+        done.result(30)
+
+
+def unique_name(request: pytest.FixtureRequest, stem: str) -> str:
+    """A topic, group or transactional id that no other test and no other run uses."""
+    test = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:60]
+    return f"{stem}.{test}.{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def new_name(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """`new_name("group")`: a name that starts like this and is used once."""
+    return lambda stem: unique_name(request, stem)
+
+
+@pytest.fixture
+def new_topic(request: pytest.FixtureRequest, kafka: Broker) -> NewTopicCall:
+    """`new_topic(stem, partitions=1, config=None)` on the real Kafka; the name is its result."""
+
+    def call(stem: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        name = unique_name(request, stem)
+        create_topic(kafka, name, partitions, config)
+        return name
+
+    return call

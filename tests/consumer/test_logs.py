@@ -1,0 +1,60 @@
+"""Laws of the logs: stderr only, one JSON object per line, librdkafka's lines included."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from consumer.kafka_clients import rdkafka_logger
+from consumer.logs import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Take the set-up back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_json_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours and librdkafka's lines have the same shape; lesser levels are left out."""
+    configure_logging("info", "json")
+    structlog.get_logger("loop").info("committed", events=3)
+    structlog.get_logger("loop").debug("not seen")
+    rdkafka_logger().warning("broker %s is down", "b1")
+    captured = capsys.readouterr()
+    ours, theirs = [json.loads(line) for line in captured.err.splitlines()]
+    assert captured.out == ""
+    assert (ours["event"], ours["events"], ours["level"], ours["logger"]) == ("committed", 3, "info", "loop")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("broker b1 is down", "warning", "rdkafka")
+    assert ours["timestamp"].endswith("Z")
+
+
+def test_an_exception_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """In JSON it is structured, on the console it is text."""
+    configure_logging("info", "json")
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    line = json.loads(capsys.readouterr().err)
+    assert line["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_the_last_configuration_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Console lines are for people: no JSON, no colours outside a terminal."""
+    configure_logging("error", "json")
+    configure_logging("info", "console")
+    structlog.get_logger("x").info("hello", a=1)
+    text = capsys.readouterr().err
+    assert "hello" in text
+    assert "a=1" in text
+    assert "\x1b[" not in text

@@ -1,0 +1,119 @@
+"""Laws of the model record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from online_model.model import (
+    DORMANT_CODE,
+    NO_SEGMENT,
+    RETIRED_CODE,
+    SCALER_FIELDS,
+    UNCLASSIFIED_CODE,
+    Lineage,
+    ModelError,
+    Segment,
+)
+from online_model.model_json import from_json, to_json
+from tests.online_model.populations import Float64Array, model
+
+MODEL = model()
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(arrays(np.float64, MODEL.centroids.shape, elements=FINITE))
+def test_json_returns_every_bit(centroids: Float64Array) -> None:
+    """Any finite centroids, NaN priors and infinite bounds come back bit for bit."""
+    scaler = replace(MODEL.scaler, clip_low=np.full(3, -np.inf), clip_high=np.full(3, np.inf))
+    lineage = (Lineage("s9", "split", 1, ["s1"]),)
+    given_model = replace(MODEL, centroids=centroids, scaler=scaler, lineage=lineage, next_segment=10)
+    data = to_json(given_model)
+    back = from_json(data)
+    assert to_json(back) == data
+    assert back.centroids.tobytes() == centroids.tobytes()
+    for name in SCALER_FIELDS:
+        a, b = getattr(scaler, name), getattr(back.scaler, name)
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+    np.testing.assert_array_equal(back.share_priors, MODEL.share_priors)
+    assert (back.segments, back.quality, back.lineage) == (MODEL.segments, MODEL.quality, lineage)
+
+
+def test_codes_and_ids() -> None:
+    """Codes of ids and back: centroids by order, special segments fixed, unknown ids retired."""
+    assert [MODEL.code_of(segment.id) for segment in MODEL.segments] == list(range(MODEL.k))
+    assert MODEL.code_of(None) == NO_SEGMENT
+    assert MODEL.code_of("dormant") == DORMANT_CODE
+    assert MODEL.code_of("unclassified") == UNCLASSIFIED_CODE
+    assert MODEL.code_of("s99") == RETIRED_CODE
+    assert MODEL.id_of(0) == "s1"
+    assert MODEL.id_of(DORMANT_CODE) == "dormant"
+    assert MODEL.id_of(NO_SEGMENT) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 0}, "version 0"),
+        ({"parent": 1}, "parent 1"),
+        ({"spec_hash": ""}, "spec_hash"),
+        ({"centroids": np.zeros(3)}, "centroids"),
+        ({"centroids": np.full((5, 3), np.nan)}, "centroids has values"),
+        ({"weights": np.ones(4)}, "weights has shape"),
+        ({"weights": -np.ones(5)}, "negative"),
+        ({"columns": ("a", "a", "b")}, "twice"),
+        ({"columns": ("a", "b")}, "expected"),
+        ({"segments": MODEL.segments[:4]}, "4 segments for 5"),
+        ({"segments": (*MODEL.segments[:4], Segment("s1", "again"))}, "unique"),
+        ({"segments": (*MODEL.segments[:4], Segment("dormant", "x"))}, "reserved"),
+        ({"next_segment": 5}, "reuse"),
+        ({"strategies": {"s1": "default"}}, "without a strategy"),
+        ({"reference": replace(MODEL.reference, p99_d2=np.nan)}, "p99_d2"),
+        ({"scaler": replace(MODEL.scaler, importance=np.zeros(3))}, "importance"),
+        ({"scaler": replace(MODEL.scaler, clip_low=np.full(3, 1e9))}, "clip_low"),
+    ],
+)
+def test_inconsistent_models_cannot_exist(changes: dict[str, Any], message: str) -> None:
+    """Each inconsistency is refused with a message that names the field."""
+    with pytest.raises(ModelError, match=message):
+        replace(MODEL, **changes)
+
+
+@pytest.mark.parametrize("field", ["version", "centroids", "scaler", "quality", "reference", "segments"])
+def test_incomplete_json_is_a_clear_error(field: str) -> None:
+    """A record without a field is refused by name, one with nonsense in it too."""
+    document = msgspec.json.decode(to_json(MODEL))
+    lacking = {key: value for key, value in document.items() if key != field}
+    with pytest.raises(ModelError, match=field):
+        from_json(msgspec.json.encode(lacking))
+    with pytest.raises(ModelError):
+        from_json(msgspec.json.encode({**document, field: "nonsense"}))
+
+
+@given(st.binary(max_size=50))
+def test_arbitrary_bytes_never_crash(data: bytes) -> None:
+    """Bytes that are no model raise ModelError and nothing else."""
+    with pytest.raises(ModelError):
+        from_json(data)
+
+
+def test_ragged_and_null_lists_are_clear_errors() -> None:
+    """Lists of unequal length and nulls among centroids do not become arrays of objects."""
+    document = msgspec.json.decode(to_json(MODEL))
+    for centroids in ([[1.0, 2.0, 3.0], [1.0]], [[None, 1.0, 2.0]], []):
+        with pytest.raises(ModelError):
+            from_json(msgspec.json.encode({**document, "centroids": centroids}))
+    short = {**document, "scaler": {**document["scaler"], "center": [1.0]}}
+    with pytest.raises(ModelError, match=r"scaler\.center"):
+        from_json(msgspec.json.encode(short))
+    lacking = {name: document["scaler"][name] for name in SCALER_FIELDS if name != "scale"}
+    with pytest.raises(ModelError, match="scale"):
+        from_json(msgspec.json.encode({**document, "scaler": lacking}))

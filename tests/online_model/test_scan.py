@@ -1,0 +1,157 @@
+"""Laws of the scan: everybody once per pass, learnt once, whatever the slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_model.active_model import ActiveModel
+from online_model.decision import Candidates, decide
+from online_model.engine import Pass
+from online_model.evaluate import evaluate
+from online_model.fold import ScanStatistics, add_rows, empty
+from online_model.scaler import apply as scale
+from online_model.scan import KEYS, Scan
+from tests.online_model.streams import DAY, HOUR, T0
+from tests.online_model.tiny import POLICY, TINY, World, model
+
+
+@given(st.integers(0, 10_000_000), st.integers(1, 10_000))
+def test_slices_cover_all_keys_once(n_rows: int, rows_per_slice: int) -> None:
+    """The slices of a pass follow each other from 0 to the last key, of about the wanted size."""
+    scan, at, steps = Scan(HOUR), 0, 0
+    scan.begin_if_due(T0, 2, 3)
+    while scan.active:
+        low, high = scan.next_slice(n_rows, rows_per_slice)
+        assert low == at
+        assert low < high <= KEYS
+        assert scan.finish_slice(high) == (high == KEYS)
+        at, steps = high, steps + 1
+    assert at == KEYS
+    assert steps <= max(2.1 * n_rows / rows_per_slice, 1) + 1
+
+
+def test_a_pass_begins_at_a_boundary() -> None:
+    """Once per interval, not while one is under way; boundaries that were missed are not made up for."""
+    scan = Scan(HOUR)
+    scan.begin_if_due(T0, 2, 3)
+    assert (scan.id, scan.learns) == (T0 // HOUR, True)
+    scan.finish_slice(100)
+    scan.begin_if_due(T0 + HOUR, 2, 3)
+    assert (scan.id, scan.cursor) == (T0 // HOUR, 100)
+    scan.finish_slice(KEYS)
+    scan.begin_if_due(T0 + HOUR - 1, 2, 3)
+    assert not scan.active
+    scan.begin_if_due(T0 + 5 * HOUR, 2, 3)
+    assert (scan.id, scan.cursor, scan.active) == (T0 // HOUR + 5, 0, True)
+
+
+def test_who_is_unseen_after_a_promotion() -> None:
+    """Keys that the first pass under the new model has not reached, or all before it begins."""
+    scan, keys = Scan(HOUR), np.array([0, 99, 100, KEYS - 1])
+    assert not scan.is_unseen(keys).any()
+    scan.model_swapped()
+    assert scan.is_unseen(keys).all()
+    scan.restart(T0, 2, 3)
+    assert not scan.learns
+    scan.finish_slice(100)
+    assert scan.is_unseen(keys).tolist() == [False, False, True, True]
+    scan.finish_slice(KEYS)
+    assert not scan.is_unseen(keys).any()
+
+
+def populated(scan_rows: int, n: int = 60) -> World:
+    """A world of `n` customers, a few of them silent for long or gone, and no model yet."""
+    rng, world = random.Random(4), World(scan_rows=scan_rows)
+    events = [
+        world.event(f"c{i}", "data", T0 + rng.randrange(20) * HOUR, megabytes=float(rng.randrange(100)))
+        for i in range(n)
+    ]
+    old = [world.event(f"o{i}", "data", T0 - 8 * DAY) for i in range(9)]
+    gone = [world.event(f"c{i}", "closed", T0 + 20 * HOUR) for i in range(5)]
+    world.tell(old, T0 - 8 * DAY)
+    world.tell([*events, *gone], T0 + DAY)
+    return world
+
+
+def scan_to_end(world: World, now: int) -> list[Pass]:
+    """Slices of the pass that is under way or due."""
+    passes = []
+    while (step := world.tell([], now)).scanned is not None:
+        passes.append(step.scanned)
+    return passes
+
+
+@pytest.mark.parametrize("scan_rows", [1, 7, 1000])
+def test_everybody_is_counted_once_per_pass(scan_rows: int) -> None:
+    """Whatever the slices, the statistics of a pass are those of one look at everybody."""
+    world = populated(scan_rows)
+    world.engine.offer_model(model())
+    now = T0 + DAY
+    first = scan_to_end(world, now)
+    assert sum(part.customers for part in first) == 64
+    assert all(part.completed is None for part in first)  # a promotion's pass does not learn
+    tick = world.tell([world.event("c9", "voice", now + HOUR)], now + HOUR).scanned
+    assert tick is not None
+    passes = [tick, *scan_to_end(world, now + HOUR)]
+    assert [part.completed is not None for part in passes] == [False] * (len(passes) - 1) + [True]
+    assert sum(part.customers for part in passes) == 64
+    assert_same(passes[-1].completed, at_one_look(world))
+
+
+def test_touched_customers_do_not_count_twice() -> None:
+    """Events during a pass re-evaluate customers, but only their slice learns from them."""
+    world = populated(scan_rows=5)
+    world.engine.offer_model(model())
+    now = T0 + DAY
+    scan_to_end(world, now)
+    now += HOUR
+    completed = None
+    for i in range(100):
+        events = [world.event(f"c{10 + (i + j) % 50}", "voice", now) for j in range(6)]
+        scanned = world.tell(events, now).scanned
+        if scanned is None:
+            break
+        completed = scanned.completed
+    assert completed is not None
+    assert completed.n_rows == 64
+    assert_same(completed, at_one_look(world))
+
+
+def test_kept_points_are_those_counted() -> None:
+    """A learner without mergeable statistics gets each classified customer of a learning pass once."""
+    world = World(keep_points=True)
+    world.engine.offer_model(model())
+    world.tell([world.event(f"c{i}", "data", T0, megabytes=float(i)) for i in range(8)], T0)
+    scanned = world.tell([world.event("c0", "voice", T0 + HOUR)], T0 + HOUR).scanned
+    assert scanned is not None
+    assert scanned.points is not None
+    assert sorted(scanned.points[:, 0]) == [float(i) for i in range(8)]
+
+
+def at_one_look(world: World) -> ScanStatistics:
+    """Statistics of all live customers in one go."""
+    state, active = world.engine.partitions[0], ActiveModel.of(model(), TINY.columns)
+    rows = state.live_rows(0, KEYS)
+    seen = evaluate(state.store.rows, rows, state.watermark_us, TINY, active.model.share_priors)
+    x = scale(active.model.scaler, seen.raw)
+    hot = state.store.rows.hot[rows]
+    current = Candidates(active.codes(hot["segment"]), hot["since"].copy(), seen.silent_days)
+    scaler = active.model.scaler
+    found = decide(x, current, active.model.centroids, scaler.importance, state.watermark_us, POLICY)
+    out = empty(2, TINY.columns.n)
+    label = np.where(found.target >= 0, found.nearest, np.int16(-1)).astype(np.int16)
+    add_rows(out, active.gauge, seen.raw, x, label, found.d2)
+    return out
+
+
+def assert_same(a: ScanStatistics | None, b: ScanStatistics) -> None:
+    """Equal in every array."""
+    assert a is not None
+    for item in dataclasses.fields(ScanStatistics):
+        np.testing.assert_array_equal(getattr(a, item.name), getattr(b, item.name), err_msg=item.name)

@@ -1,0 +1,117 @@
+"""Laws of the feature specification: clear errors, a stable hash, a complete default."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from online_model.compile_plan import compile_plan, vocabulary_of
+from online_model.plan import Store
+from online_model.spec import SpecError, default_spec, parse_spec
+from schemas.batch import MAX_SERVICES
+
+GOOD: dict[str, Any] = {"name": "f", "block": "b", "aggregate": "count", "events": ["data"], "window_days": 7}
+
+
+def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
+    """A specification as YAML."""
+    head = {"version": 1, "name": "s", "blocks": {"b": {"budget": 1.0}}, "dormancy_feature": None}
+    return yaml.safe_dump({**head, "features": features, **settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"window_days": None}, ["f", "needs window_days"]),
+        ({"aggregate": "tenure"}, ["f", "remove window_days"]),
+        ({"aggregate": "sum"}, ["f", "not a measure of 'data'", "megabytes"]),
+        ({"aggregate": "sum", "field": "amount"}, ["f", "amount", "allowed: megabytes"]),
+        ({"field": "megabytes"}, ["f", "remove field"]),
+        ({"events": []}, ["f", "needs events"]),
+        ({"block": "x"}, ["f", "block 'x' is not in blocks", "b"]),
+        ({"aggregate": "one_hot", "window_days": None, "attribute": "gender"}, ["f", "needs levels"]),
+        ({"aggregate": "one_hot", "window_days": None, "attribute": "shoe"}, ["f", "gender, region"]),
+        ({"aggregate": "attribute", "window_days": None, "attribute": "gender"}, ["f", "age, income"]),
+        (
+            {"aggregate": "one_hot", "window_days": None, "attribute": "plan", "levels": ["A b", "a_B"]},
+            ["f", "distinct"],
+        ),
+        ({"windows_days": 3}, ["windows_days", "not permitted"]),
+        ({"name": "Bad Name"}, ["name"]),
+        ({"where": {"planet": "mars"}}, ["where", "planet"]),
+    ],
+)
+def test_errors_name_the_feature_and_the_fix(change: dict[str, Any], words: list[str]) -> None:
+    """One line that says where and what to do."""
+    with pytest.raises(SpecError) as error:
+        parse_spec(text_of([{**GOOD, **change}]), "my.yaml")
+    message = str(error.value)
+    assert message.startswith("my.yaml")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not valid YAML"),
+        ("- a", "mapping"),
+        (text_of([]), "features"),
+        (text_of([GOOD, GOOD]), "unique: f"),
+        (text_of([GOOD], dormancy_feature="f"), "set it to null"),
+        (text_of([GOOD], version=2), "version"),
+    ],
+)
+def test_errors_of_the_whole(text: str, words: str) -> None:
+    """Broken YAML, doubled names and a wrong dormancy feature are told as such."""
+    with pytest.raises(SpecError, match=words):
+        parse_spec(text)
+
+
+def test_the_hash_is_that_of_the_meaning() -> None:
+    """Formatting, key order and written-out defaults do not change it; any setting does."""
+    spec = parse_spec(text_of([GOOD]))
+    data = yaml.safe_load(text_of([{**GOOD, "rate": True, "per": 1}]))
+    assert parse_spec(json.dumps(dict(reversed(list(data.items()))), indent=3)).hash == spec.hash
+    assert parse_spec(text_of([{**GOOD, "window_days": 8}])).hash != spec.hash
+    assert parse_spec(text_of([GOOD], night_from=21)).hash != spec.hash
+    assert len(spec.hash) == 16
+
+
+def test_the_default_has_what_the_business_asked_for() -> None:
+    """Average monthly usage, service preferences and tenure, and the rest of the telecom set."""
+    spec = default_spec()
+    assert {f.name for f in spec.features} >= {
+        *("data_mb_30d", "mou_30d", "sms_30d", "tenure_days", "service_count", "line_type"),
+        *("voice_share_30d", "data_share_30d", "roaming_share_30d", "international_share_30d"),
+        *("night_share_30d", "weekend_share_30d", "topup_count_30d", "revenue_30d", "days_late_90d"),
+        *("care_contacts_90d", "days_since_last_activity", "age", "income", "gender"),
+    }
+    budgets = {name: block.budget for name, block in spec.blocks.items()}
+    assert min(budgets, key=lambda name: budgets[name]) == "demographics"
+    assert all(f.label and f.unit for f in spec.features)
+
+
+def test_services_that_are_counted_are_told_apart() -> None:
+    """The levels of the specification come first, then common services, as many as there are bits."""
+    levels = vocabulary_of(default_spec()).levels["services"]
+    assert len(levels) == len(set(levels)) <= MAX_SERVICES
+    assert {"broadband", "tv", "cloud", "mobile-data", "insurance"} <= set(levels)
+    wanted = [f"Own {i}" for i in range(MAX_SERVICES)]
+    feature = {"name": "f", "block": "b", "aggregate": "one_hot", "attribute": "services"}
+    spec = parse_spec(text_of([{**feature, "levels": wanted}]))
+    assert vocabulary_of(spec).levels["services"] == tuple(f"own-{i}" for i in range(MAX_SERVICES))
+    with pytest.raises(SpecError, match="at most 31"):
+        parse_spec(text_of([{**feature, "levels": [*wanted, "one more"]}]))
+
+
+def test_features_share_accumulators() -> None:
+    """The default needs 16 ring channels at most; equal requests get one."""
+    plan = compile_plan(default_spec())
+    assert len(plan.channels.window) == int(plan.channels.first[len(Store)]) <= 16
+    double = compile_plan(parse_spec(text_of([GOOD, {**GOOD, "name": "g", "rate": False}])))
+    assert len(double.channels.window) == 1
+    assert double.columns.name == ("f", "g")
