@@ -27,8 +27,9 @@ from schemas.records import RawRecords
 
 _log = structlog.get_logger("worker")
 
-#: Records are read and decoded in pieces of this size, which fit the processor's cache.
-POLL_EVENTS: Final = 10_000
+#: Records are read and decoded in pieces of this size: what a piece becomes (message objects, structs) stays
+#: in the second-level cache. Pieces of 10,000 cost twice as much to poll.
+POLL_EVENTS: Final = 2500
 
 
 @dataclass(slots=True)

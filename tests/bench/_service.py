@@ -118,6 +118,9 @@ class ServiceRunner:
         ]
         consumer = inputs._consumer
         consumer.pause(places) if pause else consumer.resume(places)
+        # What was appended during the pause lies before the ends that were seen: a topic that has not been
+        # read since must not let the others move the watermark, or no scan would begin in this round.
+        inputs._at_end = dict.fromkeys(inputs._at_end, False)
 
     @property
     def _parts(self) -> Any:
