@@ -19,9 +19,10 @@ from consumer.model_files import load_spec, load_strategies
 from online_model.compile_plan import compile_plan
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report
 from online_model.decision import DecisionPolicy
-from online_model.engine import Engine, EngineSettings, Pass, Poll, Step
+from online_model.engine import Engine, EngineSettings, Pass, Step
 from online_model.fold import ScanStatistics
 from online_model.panel import CalibrationPolicy
+from online_model.poll import Poll
 from schemas.decode import Decoder
 from schemas.internal import DeltaRecord
 from schemas.records import RawRecords
@@ -67,6 +68,7 @@ class Core:
                 learner=config.model.learner,
             )
         )
+        self._pieces: list[Poll] = []
         self.calibration = CalibrationPolicy(
             k_min=config.model.k_min, k_max=config.model.k_max, k=config.model.k, seed=config.app.seed
         )
@@ -87,9 +89,9 @@ class Core:
         lap: Callable[[Stage], None] = lambda _: None,
     ) -> Step:
         """One step from raw records, and from those offered before; `lap` is told when a stage has ended."""
-        poll = self._decode(raw, positions)
-        lap(Stage.DECODE)
-        step = self.engine.step(poll, now_us)
+        self.offer(raw, positions, lap)
+        pieces, self._pieces = self._pieces, []
+        step = self.engine.step(Poll.concat(pieces), now_us)
         lap(Stage.EVALUATE)
         return step
 
@@ -97,7 +99,7 @@ class Core:
         self, raw: RawRecords, positions: Positions, lap: Callable[[Stage], None] = lambda _: None
     ) -> None:
         """Decodes records for the next step while they are in the processor's cache."""
-        self.engine.offer(self._decode(raw, positions))
+        self._pieces.append(self._decode(raw, positions))
         lap(Stage.DECODE)
 
     def _decode(self, raw: RawRecords, positions: Positions) -> Poll:

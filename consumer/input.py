@@ -6,7 +6,7 @@ last record plus one), never asked of the client. Records of partitions that are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -41,11 +41,16 @@ class Input:
     """The group consumer of the three input topics.
 
     A partition is *owned* from its assignment on and *live* from `go_live` on: only then it is read.
+    `settle` waits for the commit under way, if any, and never raises: partitions are given up after it,
+    so that it is made by their owner or not at all.
     """
 
-    def __init__(self, consumer: Consumer, topics: tuple[str, str, str]) -> None:
+    def __init__(
+        self, consumer: Consumer, topics: tuple[str, str, str], settle: Callable[[], None] = lambda: None
+    ) -> None:
         self._consumer = consumer
         self._topics = topics
+        self._settle = settle
         self._code = {name: code for code, name in enumerate(topics)}
         self._changed = Ownership()
         self._owned: set[int] = set()
@@ -75,6 +80,7 @@ class Input:
         self._drop(partitions, "lost")
 
     def _drop(self, partitions: list[TopicPartition], kind: str) -> None:
+        self._settle()
         numbers = {part.partition for part in partitions} or set(self._owned)
         self._changed.assigned -= numbers
         self._changed.dropped |= numbers
@@ -160,9 +166,7 @@ class Input:
         # A record always has a topic; only events may lack one, and they are gone by now.
         topics = cast("Iterable[str]", map(Message.topic, messages))
         topic = np.fromiter(map(self._code.__getitem__, topics), np.uint8, n)
-        raw = RawRecords(values, keys, topic, partition, offset)
-        raw = self._live_only(raw)
-        return raw, self._advance(raw)
+        return self._advance(RawRecords(values, keys, topic, partition, offset))
 
     def _is_record(self, message: Message) -> bool:
         """False for events, which are noted here. Raises what only an operator or a restart can mend."""
@@ -193,21 +197,16 @@ class Input:
             _log.warning("event of the input client", code=error.name(), reason=error.str())
         return False
 
-    def _live_only(self, raw: RawRecords) -> RawRecords:
+    def _advance(self, raw: RawRecords) -> tuple[RawRecords, Positions]:
+        """The live records of `raw`, and where they leave the inputs."""
         code = raw.partition.astype(np.int64) * N_TOPICS + raw.topic
-        live = [p * N_TOPICS + t for p, t in self._next]
-        ours = np.isin(code, live)
-        return raw if ours.all() else raw.take(np.flatnonzero(ours).tolist())
-
-    def _advance(self, raw: RawRecords) -> Positions:
-        code = raw.partition.astype(np.int64) * N_TOPICS + raw.topic
-        moved: dict[tuple[int, int], int] = {}
-        if raw.n:
-            # The last record of each partition and topic tells where it stands.
-            unique, last = np.unique(code[::-1], return_index=True)
-            for place, at in zip(unique.tolist(), last.tolist(), strict=True):
-                key = (place // N_TOPICS, place % N_TOPICS)
-                moved[key] = int(raw.offset[raw.n - 1 - at]) + 1
+        # Records come in runs of one topic and partition; the last of a run tells where it stands.
+        last = np.flatnonzero(np.append(code[1:] != code[:-1], True)) if raw.n else np.empty(0, np.int64)
+        runs = [(place // N_TOPICS, place % N_TOPICS) for place in code[last].tolist()]
+        if not self._next.keys() >= set(runs):
+            live = [p * N_TOPICS + t for p, t in self._next]
+            return self._advance(raw.take(np.flatnonzero(np.isin(code, live)).tolist()))
+        moved = dict(zip(runs, (raw.offset[last] + 1).tolist(), strict=True))
         self._next |= moved
         for key in moved:
             self._at_end[key] = False
@@ -216,7 +215,7 @@ class Input:
             if key in self._next and end >= self._next[key]:
                 self._at_end[key] = True
         self._ends.clear()
-        return Positions(moved, dict(self._at_end))
+        return raw, Positions(moved, dict(self._at_end))
 
     def hold(self, waiting: Iterable[tuple[int, int]]) -> None:
         """Reads no further in `waiting` (partition, topic) until called without them."""

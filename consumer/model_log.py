@@ -21,6 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from consumer.background import Background
 from consumer.catalog_records import catalog_entries
 from consumer.clock import Deadline
 from consumer.config import Config
@@ -127,7 +128,8 @@ class CoordinatorProcess:
 
     It acts only while it owns the deltas partition; another process may own it instead. Whoever
     becomes the owner first adopts (`catch_up`) every version that former owners have published, and
-    then reads the deltas that came after the newest one.
+    then reads the deltas that came after the newest one. Versions are committed in the background, one
+    transaction at a time; deltas are read on when it is done.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class CoordinatorProcess:
         # Deltas older than their retention are lost for good; the next scan is complete again.
         self._consumer = make_consumer(settings | {"auto.offset.reset": "earliest"})
         self._assigned = self._owner = False
+        self._publishing: Background[None] = Background("publish")
         self._consumer.subscribe(
             [names.deltas], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -158,6 +161,7 @@ class CoordinatorProcess:
         consumer.assign([])  # nothing is read before `_become_owner`
 
     def _on_revoke(self, _: Consumer, __: list[TopicPartition]) -> None:
+        self._publishing.settle()
         self._assigned = self._owner = False
 
     @property
@@ -166,7 +170,13 @@ class CoordinatorProcess:
         return self._owner
 
     def poll(self) -> None:
-        """Folds the deltas that have come and publishes what they complete."""
+        """Folds the deltas that have come and begins to publish what they complete.
+
+        Raises what an earlier publication failed with, as `TransactionalOutput.commit`.
+        """
+        if self._publishing.is_busy:
+            return
+        self._publishing.result()
         try:
             messages = self._consumer.consume(200, 0.0)
             if self._assigned and not self._owner:
@@ -207,10 +217,15 @@ class CoordinatorProcess:
         return [] if model is None else [model]
 
     def publish(self, models: list[Model]) -> None:
-        """Makes versions visible with their catalog, and the deltas they rest on done.
+        """Begins to make versions visible with their catalog, and the deltas they rest on done.
 
-        An aborted transaction is written once more. Raises as `TransactionalOutput.commit`.
+        Raises what an earlier publication failed with, as `TransactionalOutput.commit`.
         """
+        self._publishing.result()
+        self._publishing.start(lambda: self._publish(models))
+
+    def _publish(self, models: list[Model]) -> None:
+        """Commits `models`; an aborted transaction is written once more."""
         try:
             self._write(models)
         except TransactionAborted as error:
@@ -229,7 +244,8 @@ class CoordinatorProcess:
         self._output.commit([place], self._consumer.consumer_group_metadata())
 
     def close(self) -> None:
-        """Leaves the group of coordinators."""
+        """Waits for the publication under way and leaves the group of coordinators."""
+        self._publishing.close()
         self._consumer.close()
 
 

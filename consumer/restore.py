@@ -29,8 +29,8 @@ from consumer.log_reader import LogReader, Ranges
 from consumer.output import ORIGIN_OFFSET, ORIGIN_TOPIC
 from consumer.topics import TopicNames
 from online_model.active_model import segment_number
-from online_model.engine import Poll
 from online_model.partition import PartitionState
+from online_model.poll import Poll
 from online_model.rows import SEGMENT_NONE
 from schemas.batch import StringColumn, Topic
 from schemas.internal import AuditRecord, from_json

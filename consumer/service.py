@@ -16,6 +16,7 @@ import structlog
 from consumer.calibrator import Calibrator
 from consumer.change_records import ChangeRecords
 from consumer.clock import Clock, WallClock
+from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core
 from consumer.errors import SpecError
@@ -47,6 +48,8 @@ GC_THRESHOLD: Final = 100_000
 
 class Service:
     """A worker with its clients. Use as a context manager; `worker.run()` or `worker.run_once()` inside.
+
+    On the way out the commit under way is waited for, and raises what it failed with.
 
     Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
     """
@@ -95,11 +98,17 @@ class Service:
             self._catch_up,
         )
         self._closers.callback(coordinator.close)
-        inputs = Input(make_consumer(consumer_settings(config)), names.inputs)
+        self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
+
+        def group_metadata() -> object:
+            return inputs.group_metadata()
+
+        committer = Committer(output, group_metadata, self.recorder.aborted)
+        inputs = Input(make_consumer(consumer_settings(config)), names.inputs, committer.settle)
         self._closers.callback(inputs.close)
+        self._closers.callback(committer.close)
         self.calibrator = Calibrator(self.core)
         self._closers.callback(self.calibrator.close)
-        self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
         self.server = StatusServer(
             config.http.host, config.http.port, self.metrics.registry, self.health, self.recorder.status
         )
@@ -122,7 +131,7 @@ class Service:
             clock=clock,
             core=self.core,
             inputs=inputs,
-            output=output,
+            committer=committer,
             payloads=payloads,
             models=reader,
             coordinator=coordinator,
@@ -157,8 +166,12 @@ class Service:
         gc.set_threshold(GC_THRESHOLD, 50, 50)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.worker.finish()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Lets everything go that was built, the producers last. May be called twice."""

@@ -10,9 +10,10 @@ from typing import Final
 import structlog
 
 from consumer.clock import Clock
+from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
-from consumer.errors import TopicError, TransactionAborted
+from consumer.errors import TopicError
 from consumer.http import Health
 from consumer.input import Input
 from consumer.metric_table import Stage
@@ -20,7 +21,6 @@ from consumer.model_log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import Restorer
-from consumer.transaction import CommitTimes, TransactionalOutput
 from online_model.engine import Step
 from online_model.model import Model
 from schemas.records import RawRecords
@@ -54,7 +54,7 @@ class Parts:
     clock: Clock
     core: Core
     inputs: Input
-    output: TransactionalOutput
+    committer: Committer
     payloads: PayloadMaker
     models: ModelReader
     coordinator: CoordinatorProcess
@@ -63,16 +63,26 @@ class Parts:
     health: Health
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A turn whose payload is being committed."""
+
+    step: Step
+    payload: Payload
+    laps: Laps
+
+
 class Worker:
     """Turns until told to stop. `on_model` hears of versions as they are adopted.
 
     One turn (`run_once`):
 
-    1. poll records, up to the commit interval
+    1. poll records until the next commit is due
     2. act on rebalances: drop what was lost, restore what was gained
     3. adopt model versions that have become visible
     4. decode and apply the records, decide changes
-    5. write everything and the input offsets in one transaction
+    5. wait for the commit of the turn before, and begin that of this one: everything it made visible and
+       the input offsets in one transaction
     6. coordinate: fold completed scans, calibrate when there is enough
     """
 
@@ -82,6 +92,8 @@ class Worker:
         self._parts = parts
         self._calibrate = calibrate
         self._on_model = on_model
+        self._committing: _Turn | None = None
+        self._due_s = time.monotonic() + parts.config.commit.interval_ms / 1000
         self._stopping = False
 
     @property
@@ -94,16 +106,18 @@ class Worker:
         self._stopping = True
 
     def run(self) -> None:
-        """Turns until `stop`."""
+        """Turns until `stop`; everything that was read is committed then."""
         while not self._stopping:
             self.run_once()
+        self.finish()
 
     def run_once(self) -> Step:
-        """One turn; returns its step."""
+        """One turn; returns its step. Its commit is under way until the next turn's or `finish`."""
         p = self._parts
         laps = Laps()
         raw, positions = self._read(laps)
         if changed := p.inputs.take_changes():
+            self.finish()
             self._follow_rebalance(changed.assigned, changed.dropped, changed.kinds)
         for model in p.models.poll():
             self._on_model(model)
@@ -114,16 +128,28 @@ class Worker:
         }
         payload = p.payloads.make(step, live)
         laps(Stage.ENCODE)
-        times = self._commit(payload) if payload is not None else None
+        self.finish()
         laps(Stage.COMMIT)
-        self._after(step, payload, times, laps)
+        self._hand_over(step, payload, laps)
+        self._coordinate(step)
         return step
 
+    def finish(self) -> None:
+        """Waits for the commit under way. Raises what it failed with: then only a restart is safe."""
+        turn, self._committing = self._committing, None
+        if turn is not None:
+            times = self._parts.committer.finish()
+            self._parts.recorder.record(turn.step, turn.payload, times, turn.laps.seconds)
+
     def _read(self, laps: Laps) -> tuple[RawRecords, Positions]:
-        """Polls up to the limit of a commit in pieces; all but the last, which is returned, are offered."""
+        """Polls up to the limit of a commit in pieces; all but the last, which is returned, are offered.
+
+        The commits are an interval apart: what the turn before took after its reading counts.
+        """
         p = self._parts
+        interval_s = p.config.commit.interval_ms / 1000
         left = p.config.commit.max_events
-        timeout_s = p.config.commit.interval_ms / 1000
+        timeout_s = min(max(self._due_s - time.monotonic(), 0.0), interval_s)
         while True:
             size = min(POLL_EVENTS, left)
             raw, positions = p.inputs.poll(size, timeout_s)
@@ -131,6 +157,7 @@ class Worker:
             left -= raw.n
             # A short piece means that the client has no more: what there is will not wait for it.
             if raw.n < size or left <= 0:
+                self._due_s = time.monotonic() + interval_s
                 return raw, positions
             p.core.offer(raw, positions, laps)
             timeout_s = 0.0
@@ -159,19 +186,17 @@ class Worker:
         p.recorder.live()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))
 
-    def _commit(self, payload: Payload) -> CommitTimes:
-        """Commits the payload; one that was aborted is written once more as it was."""
+    def _hand_over(self, step: Step, payload: Payload | None, laps: Laps) -> None:
+        """Begins the commit of the turn, which is recorded when it is done."""
         p = self._parts
-        try:
-            payload.write(p.output)
-            return p.output.commit(payload.offsets, p.inputs.group_metadata())
-        except TransactionAborted as error:
-            p.recorder.aborted()
-            _log.warning("transaction aborted, writing it again", problem=error.problem)
-        payload.write(p.output)
-        return p.output.commit(payload.offsets, p.inputs.group_metadata())
+        if payload is None:
+            p.committer.serve()
+            p.recorder.record(step, None, None, laps.seconds)
+        else:
+            p.committer.start(payload)
+            self._committing = _Turn(step, payload, laps)
 
-    def _after(self, step: Step, payload: Payload | None, times: CommitTimes | None, laps: Laps) -> None:
+    def _coordinate(self, step: Step) -> None:
         p = self._parts
         p.inputs.hold(
             (number, topic)
@@ -184,7 +209,4 @@ class Worker:
         p.coordinator.poll()
         if p.coordinator.is_owner and (made := self._calibrate()):
             p.coordinator.publish(made)
-        if payload is None:
-            p.output.serve()
         p.health.beat()
-        p.recorder.record(step, payload, times, laps.seconds)

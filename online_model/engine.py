@@ -23,12 +23,12 @@ from online_model.intake import N_TOPICS, Chunk
 from online_model.model import Model
 from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
+from online_model.poll import Poll
 from online_model.publication import Look, Publication, publish
 from online_model.rows import FORGOTTEN, NEVER
 from online_model.scaler import apply as scale
-from online_model.scan import KEYS
-from schemas.batch import EventBatch, Int32Array, Int64Array
-from schemas.records import RawRecords
+from online_model.scan import KEYS, ScanTurns
+from schemas.batch import Int32Array, Int64Array
 from schemas.rejects import Rejects
 
 
@@ -38,7 +38,7 @@ class EngineSettings:
 
     `idle_grace_us`: where all topics of a partition are at their end the watermark follows the
     clock minus this (None: it stays). `backfill_lag_us`: changes decided further behind the clock
-    have origin backfill. `scan_rows`: customers per scan slice and partition.
+    have origin backfill. `scan_rows`: customers per slice of a scan.
     `keep_points`: hand out what a slice learns from (for a learner that has no mergeable statistics).
     """
 
@@ -50,21 +50,6 @@ class EngineSettings:
     scan_rows: int = 4096
     keep_points: bool = False
     policy: DecisionPolicy = field(default_factory=DecisionPolicy)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Poll:
-    """What one poll brought: the records, what they decoded to, and where each topic stands.
-
-    `next_offset`: (partition, topic) to the offset after the last record polled of it; `at_end`:
-    those that are read to their end (or not).
-    """
-
-    raw: RawRecords
-    batch: EventBatch
-    rejects: Rejects
-    next_offset: dict[tuple[int, int], int]
-    at_end: dict[tuple[int, int], bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,6 +116,7 @@ class Engine:
         self.active: ActiveModel | None = None
         self.previous: ActiveModel | None = None
         self._pending: Model | None = None
+        self._turns = ScanTurns(settings.scan_rows)
 
     # -- partitions and model ------------------------------------------------------------------
 
@@ -207,8 +193,9 @@ class Engine:
         self.offer(poll)
         self._swap_if_possible()
         version = self.active.model.version if self.active else 0
-        parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
-        return Step(now_us, version, parts)
+        order = self._turns.begin(self.partitions, poll.batch.n)
+        parts = [self._step_partition(self.partitions[number], now_us) for number in order]
+        return Step(now_us, version, sorted(parts, key=lambda part: part.partition))
 
     def rebuild(self, state: PartitionState, poll: Poll, now_us: int) -> None:
         """Applies `poll` to one partition without deciding anything: its decisions are already published."""
@@ -275,12 +262,13 @@ class Engine:
             scan.begin_if_due(state.watermark_us, model.k, self.plan.columns.n)
         low = high = 0
         in_slice = np.empty(0, np.int32)
-        if scan.active:
+        scans = scan.active and self._turns.take(state.number)
+        if scans:
             low, high = scan.next_slice(state.index.n, self.settings.scan_rows)
             in_slice = state.live_rows(low, high)
         rows = np.concatenate([applied.touched, np.setdiff1d(in_slice, applied.touched, assume_unique=True)])
         points = self._decide(state, applied, rows, (low, high), publication) if len(rows) else None
-        if not scan.active:
+        if not scans:
             return None
         done = scan.finish_slice(high)
         completed = scan.statistics if done and scan.learns else None

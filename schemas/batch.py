@@ -7,9 +7,9 @@ accessor on purpose: a loop over events in Python costs more than everything els
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +136,14 @@ class StringColumn:
         np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)), out=ends[1:])
         return cls(np.frombuffer(b"".join(strings), np.uint8), ends)
 
+    @classmethod
+    def concat(cls, parts: Sequence[StringColumn]) -> StringColumn:
+        """The strings of `parts` one after the other."""
+        starts = np.cumsum([0, *(len(part.data) for part in parts)])
+        ends = [part.ends[1:] + start for part, start in zip(parts, starts, strict=False)]
+        data = np.concatenate([np.empty(0, np.uint8), *(part.data for part in parts)])
+        return cls(data, np.concatenate([np.zeros(1, np.int64), *ends]))
+
     def to_bytes(self) -> list[bytes]:
         """The strings as Python objects: for tests and rare records, not for the hot path."""
         data = self.data.tobytes()
@@ -170,6 +178,10 @@ class ProfileColumns:
     services: npt.NDArray[np.uint32]
     consent: UInt8Array
 
+    def moved(self, by: int) -> ProfileColumns:
+        """The same profiles in a batch that has `by` events before them."""
+        return replace(self, event=self.event + np.int32(by))
+
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
@@ -199,3 +211,29 @@ class EventBatch:
     def n(self) -> int:
         """Number of events."""
         return len(self.kind)
+
+    @classmethod
+    def concat(cls, parts: Sequence[EventBatch]) -> EventBatch:
+        """The events of `parts`, at least one, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        starts = np.cumsum([0, *(part.n for part in parts)])
+        profiles = [
+            part.profiles.moved(int(start))
+            for part, start in zip(parts, starts, strict=False)
+            if len(part.profiles.event)
+        ]
+        joined: dict[str, Any] = {
+            "event_ids": StringColumn.concat([part.event_ids for part in parts]),
+            "customer_ids": StringColumn.concat([part.customer_ids for part in parts]),
+            "profiles": _concat(profiles) if profiles else parts[0].profiles,
+        }
+        for name in (field.name for field in fields(cls) if field.name not in joined):
+            joined[name] = np.concatenate([getattr(part, name) for part in parts])
+        return cls(**joined)
+
+
+def _concat(parts: Sequence[ProfileColumns]) -> ProfileColumns:
+    return ProfileColumns(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(ProfileColumns))
+    )

@@ -49,6 +49,19 @@ class RawRecords:
             np.arange(first_offset, first_offset + n, dtype=np.int64),
         )
 
+    @classmethod
+    def concat(cls, parts: Sequence[RawRecords]) -> RawRecords:
+        """The records of `parts`, at least one, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            [value for part in parts for value in part.values],
+            [key for part in parts for key in part.keys],
+            np.concatenate([part.topic for part in parts]),
+            np.concatenate([part.partition for part in parts]),
+            np.concatenate([part.offset for part in parts]),
+        )
+
     def take(self, rows: Sequence[int]) -> RawRecords:
         """The records at `rows`, in that order."""
         at = np.asarray(rows, np.int64)

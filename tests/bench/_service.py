@@ -139,6 +139,7 @@ class ServiceRunner:
         profiler = cProfile.Profile() if profile else None
         self._pause(False)
         begin = process = thread = 0.0
+        # What is counted as consumed has been committed.
         while self._consumed - before < n:
             if not begin:
                 self._tally = Tally()

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from online_model.compile_plan import compile_plan
-from online_model.engine import Engine, EngineSettings, Poll
+from online_model.engine import Engine, EngineSettings
 from online_model.evaluate import Evaluated, evaluate
 from online_model.id_index import murmur2
 from online_model.intake import Chunk
 from online_model.plan import FeaturePlan
+from online_model.poll import Poll
 from online_model.spec import FeatureSpec, default_spec, parse_spec
 from schemas import Decoder, RawRecords
 from schemas.batch import StringColumn, Topic

@@ -133,12 +133,13 @@ class World:
 
 
 def turn_until(service: Service, done: Callable[[], bool], timeout_s: float = 120.0) -> int:
-    """Turns the loop until `done`; the number of turns."""
+    """Turns the loop until `done` and commits what it did; the number of turns."""
     end, turns = time.monotonic() + timeout_s, 0
     while not done():
         assert time.monotonic() < end, f"not done after {turns} turns: {service.recorder.status()}"
         service.worker.run_once()
         turns += 1
+    service.worker.finish()
     return turns
 
 
