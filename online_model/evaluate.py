@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import inlined, kernel
+from online_model.kernel import AHEAD, inlined, kernel, prefetch
 from online_model.plan import Channels, FeaturePlan, Limits, Op, Ops
 from online_model.rings import active_buckets, sum_channels
 from online_model.rows import NEVER, NO_SECOND, Rows
@@ -172,6 +172,19 @@ def _column(
     return float(count * unit)
 
 
+@inlined
+def _fetch(rows: Rows, r: int) -> None:
+    """Begins to load what the features of row `r` are computed from."""
+    prefetch(rows.hot, r, 0)
+    prefetch(rows.sum32, r, 0)
+    prefetch(rows.sum16, r, 0)
+    prefetch(rows.last_time, r, 0)
+    prefetch(rows.last_value, r, 0)
+    prefetch(rows.last_aux, r, 0)
+    prefetch(rows.codes, r, 0)
+    prefetch(rows.attribute_time, r, 0)
+
+
 @kernel
 def _evaluate(
     rows: Rows,
@@ -185,6 +198,8 @@ def _evaluate(
     out: Evaluated,
 ) -> None:
     for i in range(len(which)):
+        if i + AHEAD < len(which):
+            _fetch(rows, which[i + AHEAD])
         r = which[i]
         start = rows.hot[r].first_event
         if rows.hot[r].activated_on != NO_DAY:

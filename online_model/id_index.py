@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import allocating, inlined
+from online_model.kernel import AHEAD, allocating, inlined, prefetch
 from online_model.rowtable import grow, reserved
 from schemas.batch import Int32Array, Int64Array, StringColumn, UInt8Array
 
@@ -126,12 +126,23 @@ def _find(
     """Rows of the known ids among `events` into `rows` (-1: unknown); returns how many are unknown."""
     mask = np.uint64(len(table) - 1)
     missing = 0
-    for i in range(len(events)):
+    for i in range(-2 * AHEAD, len(events)):
+        # Two loads ahead of the comparison: the slot of an id, then what the slot points to.
+        coming, nearer = i + 2 * AHEAD, i + AHEAD
+        if coming < len(events):
+            e = events[coming]
+            hash_of[coming] = hash_bytes(data, ends[e], ends[e + 1])
+            prefetch(table, np.int64(hash_of[coming] & mask), 0)
+        if 0 <= nearer < len(events):
+            entry = table[np.int64(hash_of[nearer] & mask)]
+            if entry != EMPTY:
+                prefetch(places, entry & 0xFFFFFFFF, 0)
+        if i < 0:
+            continue
         e = events[i]
         a = ends[e]
         n = ends[e + 1] - a
-        h = hash_bytes(data, a, a + n)
-        hash_of[i] = h
+        h = hash_of[i]
         tag = np.int64(h >> np.uint64(33))
         slot = np.int64(h & mask)
         row = -1

@@ -23,7 +23,7 @@ from online_model.event_view import (
     touched_buffers,
 )
 from online_model.id_index import hash_bytes
-from online_model.kernel import inlined, kernel
+from online_model.kernel import AHEAD, inlined, kernel, prefetch
 from online_model.lives import admit, is_duplicate, leave
 from online_model.plan import NEGATIVE, NIGHT, WEEKEND, Channels, FeaturePlan, Limits, Measure, Store, Taps
 from online_model.rings import advance
@@ -262,6 +262,21 @@ def _apply(
     touched.trigger[at] = e
 
 
+@inlined
+def _fetch(rows: Rows, r: int, topic: int, time: int, limits: Limits) -> None:
+    """Begins to load what an event of row `r` will touch."""
+    day = time // _DAY_US & (limits.day_slots - 1)
+    prefetch(rows.hot, r, 0)
+    prefetch(rows.seen, r, topic * rows.seen.strides[1])
+    prefetch(rows.seen, r, topic * rows.seen.strides[1] + 64)
+    prefetch(rows.day32, r, day * rows.day32.strides[1])
+    prefetch(rows.day16, r, day * rows.day16.strides[1])
+    prefetch(rows.sum32, r, 0)
+    prefetch(rows.sum16, r, 0)
+    prefetch(rows.last_time, r, 0)
+    prefetch(rows.last_value, r, 0)
+
+
 @kernel
 def _update(
     rows: Rows,
@@ -277,6 +292,9 @@ def _update(
     outcome: UInt8Array,
 ) -> None:
     for i in range(len(index)):
+        coming = i + AHEAD
+        if coming < len(index) and row_of[coming] >= 0:
+            _fetch(rows, row_of[coming], events.topic[index[coming]], events.time[index[coming]], limits)
         e, r = index[i], row_of[i]
         kind, time = events.kind[e], events.time[e]
         if r < 0:
