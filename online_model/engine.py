@@ -27,7 +27,7 @@ from online_model.poll import Poll
 from online_model.publication import Look, Publication, publish
 from online_model.rows import FORGOTTEN, NEVER
 from online_model.scaler import apply as scale
-from online_model.scan import KEYS, ScanTurns
+from online_model.scan import KEYS, slice_rows
 from schemas.batch import Int32Array, Int64Array
 from schemas.rejects import Rejects
 
@@ -38,7 +38,7 @@ class EngineSettings:
 
     `idle_grace_us`: where all topics of a partition are at their end the watermark follows the
     clock minus this (None: it stays). `backfill_lag_us`: changes decided further behind the clock
-    have origin backfill. `scan_rows`: customers per slice of a scan.
+    have origin backfill. `scan_rows`: customers per slice of a scan and partition, at least.
     `keep_points`: hand out what a slice learns from (for a learner that has no mergeable statistics).
     """
 
@@ -47,7 +47,7 @@ class EngineSettings:
     max_future_us: int = 300_000_000
     idle_grace_us: int | None = 300_000_000
     backfill_lag_us: int = 86_400_000_000
-    scan_rows: int = 4096
+    scan_rows: int = 2048
     keep_points: bool = False
     policy: DecisionPolicy = field(default_factory=DecisionPolicy)
 
@@ -116,7 +116,6 @@ class Engine:
         self.active: ActiveModel | None = None
         self.previous: ActiveModel | None = None
         self._pending: Model | None = None
-        self._turns = ScanTurns(settings.scan_rows)
 
     # -- partitions and model ------------------------------------------------------------------
 
@@ -193,9 +192,8 @@ class Engine:
         self.offer(poll)
         self._swap_if_possible()
         version = self.active.model.version if self.active else 0
-        order = self._turns.begin(self.partitions, poll.batch.n)
-        parts = [self._step_partition(self.partitions[number], now_us) for number in order]
-        return Step(now_us, version, sorted(parts, key=lambda part: part.partition))
+        parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
+        return Step(now_us, version, parts)
 
     def rebuild(self, state: PartitionState, poll: Poll, now_us: int) -> None:
         """Applies `poll` to one partition without deciding anything: its decisions are already published."""
@@ -262,13 +260,13 @@ class Engine:
             scan.begin_if_due(state.watermark_us, model.k, self.plan.columns.n)
         low = high = 0
         in_slice = np.empty(0, np.int32)
-        scans = scan.active and self._turns.take(state.number)
-        if scans:
-            low, high = scan.next_slice(state.index.n, self.settings.scan_rows)
+        if scan.active:
+            size = slice_rows(self.settings.scan_rows, int(applied.outcomes.sum()))
+            low, high = scan.next_slice(state.index.n, size)
             in_slice = state.live_rows(low, high)
         rows = np.concatenate([applied.touched, np.setdiff1d(in_slice, applied.touched, assume_unique=True)])
         points = self._decide(state, applied, rows, (low, high), publication) if len(rows) else None
-        if not scans:
+        if not scan.active:
             return None
         done = scan.finish_slice(high)
         completed = scan.statistics if done and scan.learns else None

@@ -17,7 +17,7 @@ from online_model.id_index import IdIndex
 from online_model.intake import N_TOPICS, Chunk, Intake, Release
 from online_model.plan import FeaturePlan
 from online_model.rows import FORGOTTEN, LIVE, NEVER, RowStore
-from online_model.scan import Scan, slice_keys
+from online_model.scan import Scan, rows_between, slice_keys
 from online_model.windows import update
 from schemas.batch import EventBatch, Int32Array, Int64Array, UInt8Array
 from schemas.rejects import Reason, Rejects
@@ -213,10 +213,9 @@ class PartitionState:
 
     def live_rows(self, low: int, high: int) -> Int32Array:
         """Live rows whose slice key is in [low, high)."""
-        n = self.index.n
-        keys = slice_keys(self.index.hashes[:n])
-        live = self.store.rows.hot["status"][:n] == LIVE
-        return np.flatnonzero(live & (keys >= low) & (keys < high)).astype(np.int32)
+        rows = rows_between(self.index.hashes[: self.index.n], low, high)
+        live: Int32Array = rows[self.store.rows.hot["status"][rows] == LIVE]
+        return live
 
     def keys_of(self, rows: Int32Array) -> Int64Array:
         """Slice keys of `rows`."""

@@ -6,7 +6,6 @@ appeared. A scan begins when the watermark crosses a scan boundary, or at once a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,19 +13,44 @@ import numpy as np
 import numpy.typing as npt
 
 from online_model.fold import ScanStatistics, empty
+from online_model.kernel import allocating
 
 #: Slice keys are the upper 16 bits of the customer hash.
 KEYS: Final = 1 << 16
 _SHIFT: Final = np.uint64(48)
 
-#: Slices of a step without events, and events per customer scanned beyond them (`ScanTurns`).
-BASE_SLICES: Final = 2
+#: A step that reads this many events may scan one more customer.
 EVENTS_PER_ROW: Final = 2
 
 
 def slice_keys(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Slice key 0..65535 of each customer hash."""
     return (hashes >> _SHIFT).astype(np.int64)
+
+
+def slice_rows(least: int, n_events: int) -> int:
+    """Customers of a slice in a step that reads `n_events` of the partition.
+
+    Small in live traffic, where a slice delays the changes of the events beside it; larger in a backlog,
+    where a step is long anyway and event time passes fast. It depends on nothing outside the partition:
+    one worker and three scan the same.
+    """
+    return max(least, n_events // EVENTS_PER_ROW)
+
+
+@allocating
+def rows_between(hashes: npt.NDArray[np.uint64], low: int, high: int) -> npt.NDArray[np.int32]:
+    """Rows int32[m] whose slice key is in [`low`, `high`), ascending."""
+    n = 0
+    for row in range(len(hashes)):
+        n += int(low <= np.int64(hashes[row] >> _SHIFT) < high)
+    rows = np.empty(n, np.int32)
+    at = 0
+    for row in range(len(hashes)):
+        if low <= np.int64(hashes[row] >> _SHIFT) < high:
+            rows[at] = row
+            at += 1
+    return rows
 
 
 @dataclass(slots=True)
@@ -85,32 +109,4 @@ class Scan:
         if high < KEYS:
             return False
         self.active = self.unseen = False
-        return True
-
-
-class ScanTurns:
-    """Which partitions scan a slice in a step: those that want to take turns.
-
-    A step may scan `BASE_SLICES` slices, so that its length does not depend on the number of partitions,
-    and one more for every `EVENTS_PER_ROW` times a slice's rows that it reads: a step with a backlog is
-    long anyway, and event time passes fast in it. Few large slices rather than many small ones, because
-    finding a slice looks at the keys of the whole partition.
-    """
-
-    def __init__(self, slice_rows: int) -> None:
-        self._slice_rows = slice_rows
-        self._left = 0
-        self._last = -1
-
-    def begin(self, numbers: Iterable[int], n_events: int) -> list[int]:
-        """Begins a step that reads `n_events`; the partitions `numbers` in the order of their turns."""
-        self._left = BASE_SLICES + n_events // (EVENTS_PER_ROW * self._slice_rows)
-        return sorted(numbers, key=lambda number: (number <= self._last, number))
-
-    def take(self, number: int) -> bool:
-        """Whether partition `number`, which wants to, may scan a slice in this step."""
-        if self._left == 0:
-            return False
-        self._left -= 1
-        self._last = number
         return True
