@@ -106,7 +106,7 @@ class CommitConfig(Group):
     """When a transaction is committed."""
 
     interval_ms: int = Field(
-        default=100, ge=5, le=5000, description="time between commits, milliseconds; sets the output latency"
+        default=50, ge=5, le=5000, description="time between commits, milliseconds; sets the output latency"
     )
     max_events: int = Field(
         default=50_000, ge=1, le=1_000_000, description="commit earlier when this many events wait"

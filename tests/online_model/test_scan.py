@@ -16,7 +16,7 @@ from online_model.engine import Pass
 from online_model.evaluate import evaluate
 from online_model.fold import ScanStatistics, add_rows, empty
 from online_model.scaler import apply as scale
-from online_model.scan import KEYS, Scan
+from online_model.scan import KEYS, Scan, rows_between, slice_keys, slice_rows
 from tests.online_model.streams import DAY, HOUR, T0
 from tests.online_model.tiny import POLICY, TINY, World, model
 
@@ -34,6 +34,20 @@ def test_slices_cover_all_keys_once(n_rows: int, rows_per_slice: int) -> None:
         at, steps = high, steps + 1
     assert at == KEYS
     assert steps <= max(2.1 * n_rows / rows_per_slice, 1) + 1
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=50), st.integers(0, KEYS), st.integers(0, KEYS))
+def test_rows_of_a_slice_are_those_whose_key_is_in_it(values: list[int], low: int, high: int) -> None:
+    """Ascending, the upper key excluded."""
+    hashes = np.array(values, np.uint64)
+    keys = slice_keys(hashes)
+    expected = np.flatnonzero((keys >= low) & (keys < high))
+    assert rows_between(hashes, low, high).tolist() == expected.tolist()
+
+
+def test_a_slice_grows_with_the_events_of_its_step() -> None:
+    """Never below the least."""
+    assert [slice_rows(2048, n) for n in (0, 4096, 4098, 50_000)] == [2048, 2048, 2049, 25_000]
 
 
 def test_a_pass_begins_at_a_boundary() -> None:

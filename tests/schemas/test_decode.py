@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas import Decoder, RawRecords, Reason, Rejects, Vocabulary
-from schemas.batch import Topic
+from schemas.batch import EventBatch, Topic
 
 DECODER = Decoder(Vocabulary({"technology": ("5g",)}), "EUR")
 
@@ -177,3 +181,46 @@ def test_services_are_bits() -> None:
         value = json.dumps({**profile, "services": services}).encode()
         batch, _ = decoder.decode(RawRecords.of_topic(Topic.CUSTOMER, [value], [b"c"]))
         assert batch.profiles.services.tolist() == [bits]
+
+
+def mixed(number: int) -> tuple[int, bytes, bytes]:
+    """Topic, key and value of a record, every fifth of which is refused."""
+    customer = f"c{number}"
+    event = {"event_id": f"e{number}", "customer_id": customer, "event_time": "2026-03-01T12:00:00Z"}
+    kinds: list[tuple[int, dict[str, Any]]] = [
+        (Topic.USAGE, {"type": "voice", "duration_seconds": number, "roaming": number % 2 == 0}),
+        (Topic.CUSTOMER, {"type": "profile", "age": number, "services": ["tv"]}),
+        (Topic.BILLING, {"type": "payment", "amount": number, "currency": "EUR", "days_late": 3}),
+        (Topic.CUSTOMER, {"type": "profile", "activated_on": "2020-01-01", "consent_profiling": True}),
+        (Topic.USAGE, {"type": "fax"}),
+    ]
+    topic, fields = kinds[number % len(kinds)]
+    return topic, customer.encode(), json.dumps({**event, **fields}).encode()
+
+
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_pieces_put_together_are_the_whole(cuts: list[int]) -> None:
+    """Decoding in pieces and joining them changes nothing, wherever the cuts are; pieces may be empty."""
+    topics, keys, values = zip(*(mixed(number) for number in range(40)), strict=True)
+    topic, place = np.array(topics, np.uint8), np.arange(40)
+    raw = RawRecords(list(values), list(keys), topic, place.astype(np.int32), place + 7)
+    edges = [0, *sorted(cuts), 40]
+    pieces = [raw.take(list(range(a, b))) for a, b in pairwise(edges)]
+    decoded = [DECODER.decode(piece) for piece in pieces]
+    whole, refused = DECODER.decode(raw)
+    same_columns(EventBatch.concat([batch for batch, _ in decoded]), whole)
+    assert Rejects.concat([rejects for _, rejects in decoded]).offset.tolist() == refused.offset.tolist()
+    joined = RawRecords.concat(pieces)
+    assert (joined.values, joined.keys) == (raw.values, raw.keys)
+    assert joined.offset.tolist() == raw.offset.tolist()
+
+
+def same_columns(a: Any, b: Any) -> None:
+    """Equal in every array, nested ones included."""
+    for field in dataclasses.fields(a):
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        if dataclasses.is_dataclass(left):
+            same_columns(left, right)
+        else:
+            np.testing.assert_array_equal(left, right, err_msg=field.name)
+            assert left.dtype == right.dtype

@@ -1,0 +1,91 @@
+"""Laws of the input without a broker: what a poll leaves behind, and when partitions are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.input import N_TOPICS, Input
+from schemas.records import RawRecords
+
+TOPICS = ("usage", "billing", "customer")
+
+
+class FakeConsumer:
+    """Keeps the callbacks, so that tests can rebalance."""
+
+    def __init__(self) -> None:
+        self.assigned: list[TopicPartition] = []
+        self.on: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        """Notes the callbacks."""
+        self.on = callbacks
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        """Reads from `places`."""
+        self.assigned = places
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        """Nothing is paused here."""
+
+
+def live_input(partitions: int, settle: Callable[[], None] = lambda: None) -> tuple[Any, Any]:
+    """An input that reads every partition from offset 0, and its consumer."""
+    consumer: Any = FakeConsumer()
+    source = Input(consumer, TOPICS, settle)
+    places = [TopicPartition(topic, p) for topic in TOPICS for p in range(partitions)]
+    consumer.on["on_assign"](consumer, places)
+    source.take_changes()
+    source.go_live({(p, t): 0 for p in range(partitions) for t in range(N_TOPICS)})
+    return source, consumer
+
+
+Runs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(1, 5)), max_size=30)
+
+
+@given(Runs)
+def test_positions_follow_the_last_record_of_each_partition(runs: list[tuple[int, int, int]]) -> None:
+    """Records of partitions that are not live (3 and 4) are dropped and move nothing."""
+    source, _ = live_input(3)
+    offsets: dict[tuple[int, int], int] = {}
+    parts, kept = [], []
+    for partition, topic, n in runs:
+        first = offsets.get((partition, topic), 0) + 2  # offsets have gaps
+        offsets[partition, topic] = first + n - 1
+        values = [b"%d-%d-%d" % (partition, topic, first + i) for i in range(n)]
+        parts.append(RawRecords.of_topic(topic, values, values, partition=partition, first_offset=first))
+        kept += values if partition < 3 else []
+    raw = RawRecords.concat(parts) if parts else RawRecords.of_topic(0, [], [])
+    live, positions = source._advance(raw)
+    assert live.values == kept
+    expected = {key: at + 1 for key, at in offsets.items() if key[0] < 3}
+    assert positions.next_offset == expected
+    assert all(source._next[key] == at for key, at in expected.items())
+    assert not any(positions.at_end[key] for key in expected)
+
+
+def test_an_end_counts_only_if_nothing_comes_after_it() -> None:
+    """The end event may be older than the records of the same poll."""
+    source, _ = live_input(1)
+    source._ends = {(0, 0): 5, (0, 1): 9}
+    _, positions = source._advance(RawRecords.of_topic(1, [b"v"] * 3, [b"k"] * 3, first_offset=8))
+    assert positions.at_end == {(0, 0): True, (0, 1): False, (0, 2): False}
+
+
+@pytest.mark.parametrize("event", ["on_revoke", "on_lost"])
+def test_partitions_are_given_up_after_the_commit_under_way(event: str) -> None:
+    """Whoever owned them when it began has to end it."""
+    seen: list[frozenset[int]] = []
+    source, consumer = live_input(2, lambda: seen.append(source.owned))
+    consumer.on[event](consumer, [TopicPartition(topic, 1) for topic in TOPICS])
+    assert seen == [frozenset({0, 1})]
+    assert source.owned == {0}
+    assert {key[0] for key in source._next} == {0}
+    changed = source.take_changes()
+    assert (changed.dropped, changed.assigned) == ({1}, set())
