@@ -144,12 +144,14 @@ def turn_until(service: Service, done: Callable[[], bool], timeout_s: float = 12
 
 
 def is_settled(service: Service) -> bool:
-    """Everything read and applied, a model live and every partition's scan finished."""
-    states = service.core.engine.partitions
-    inputs = service.worker.inputs
+    """Everything read and applied, the newest model live and every partition's scan finished."""
+    states, active = service.core.engine.partitions, service.core.engine.active
+    inputs, newest = service.worker.inputs, service.core.coordinator.model
     return (
         len(states) > 0
-        and service.core.engine.active is not None
+        and active is not None
+        and newest is not None
+        and active.model.version == newest.version
         and not any(state.scan.active or state.intake.waiting for state in states.values())
         and inputs.is_at_end
     )
