@@ -192,6 +192,8 @@ def _explain(error: ErrorDetails, collected: _Collected) -> str:
         origins = sorted({str(o) for s, o in collected.origins.items() if s.startswith(f"{group}.")})
         return f"{group}: {message} ({', '.join(origins)})"
     value = _masked(collected.values.get(setting))
+    if error["type"] == "string_pattern_mismatch":  # a pattern alone is no help
+        message = f"{message} ({SETTINGS[setting].description})"
     inner = ".".join(parts[len(setting.split(".")) :])
     where = f" at {inner}" if inner and isinstance(value, dict) else ""
     return f"{setting} = {value!r} ({collected.origins.get(setting, DEFAULT)}){where}: {message}"

@@ -41,6 +41,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
+    assert '"logger"' not in captured.err
     return code, captured.err
 
 
@@ -51,7 +52,13 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (("run", "--set", "http.port"), ExitCode.CONFIG, "NAME=VALUE"),
         (("run", "--config", "/absent.yaml"), ExitCode.CONFIG, "/absent.yaml cannot be read"),
         (("run", "--no-such-option"), ExitCode.CONFIG, "No such option"),
-        (("topics", "check", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
+        (("run", "-b", "no host"), ExitCode.CONFIG, "host:port, comma separated"),
+        (("run", "--set", "kafka.client={nonsense: 1}"), ExitCode.CONFIG, '"nonsense"'),
+        (("topics", "check", "--set", "kafka.client={stats_cb: 1}"), ExitCode.CONFIG, "kafka.client"),
+        (("topics", "create", "--set", "kafka.client={security.protocol: x}"), ExitCode.CONFIG, '"x"'),
+        (("simulate", "--kafka", "--set", "kafka.client={nonsense: 1}"), ExitCode.CONFIG, '"nonsense"'),
+        (("topics", "check", "-b", NOBODY), ExitCode.BROKER, f"answered at {NOBODY}"),
+        (("run", "-b", NOBODY), ExitCode.BROKER, "refused"),
         (("topics", "create", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
         (("simulate", "--kafka", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
         (("simulate",), ExitCode.CONFIG, "either --out FILE or --kafka"),
@@ -69,6 +76,18 @@ def test_a_mistake_is_one_message_with_its_fix(
     got, message = failing(capsys, *arguments)
     assert got == code
     assert words in message
+
+
+def test_the_doctor_goes_on_without_a_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """Client settings that librdkafka refuses are a finding among others."""
+    arguments = ["doctor", "--json", "--set", "kafka.client={nonsense: 1}", "--set", "http.port=0"]
+    assert execute(arguments) == ExitCode.CHECK_FAILED
+    checks = {c["check"]: c for c in json.loads(capsys.readouterr().out)["checks"]}
+    assert "nonsense" in checks["connection"]["detail"]
+    assert [name for name, c in checks.items() if c["verdict"] == "failed"] == ["connection"]
+    assert {name for name, c in checks.items() if c["verdict"] == "skipped"} == {
+        *("topics", "transactions", "clock")
+    }
 
 
 def test_a_bug_is_logged_with_its_traceback(
