@@ -139,8 +139,10 @@ def _problem_of(feature: Feature) -> str | None:
 
 def _condition_problem(feature: Feature) -> str | None:
     for condition, having in CONDITIONS.items():
-        if getattr(feature.where, condition) is not None and not set(having) & set(feature.events):
-            return f"where.{condition} never holds: only {', '.join(having)} events have it"
+        # Without the field an event is at home, national and outgoing.
+        is_asked = getattr(feature.where, condition) not in (None, False, "outgoing")
+        if is_asked and not set(having) & set(feature.events):
+            return f"where.{condition} fits none of its events: only {', '.join(having)} events have it"
     return None
 
 

@@ -153,6 +153,8 @@ def _check_target(out: str | None, kafka: bool, split: bool, rate: float | None,
         raise ConfigError("it is not clear where the events go", "give either --out FILE or --kafka")
     if not kafka and (rate is not None or speed is not None):
         raise ConfigError("--rate and --speed pace Kafka only", "leave them out, or use --kafka")
+    if rate is not None and speed is not None:
+        raise ConfigError("--rate and --speed are two paces", "give one of them")
     if split and (kafka or out == "-"):
         raise ConfigError("--split needs a directory", "give --out DIRECTORY")
 

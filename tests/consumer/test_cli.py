@@ -64,9 +64,17 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (("simulate",), ExitCode.CONFIG, "either --out FILE or --kafka"),
         (("simulate", "-o", "-", "--rate", "5"), ExitCode.CONFIG, "--kafka"),
         (("simulate", "-o", "-", "--migrate-day", "1", "--migrate-to", "nobody"), ExitCode.CONFIG, "nobody"),
+        (("simulate", "-o", "-", "--days", "9", "--migrate-day", "9"), ExitCode.CONFIG, "after the 9 days"),
+        (("simulate", "-o", "-", "--days", "9", "--drift-day", "9.5"), ExitCode.CONFIG, "after the 9 days"),
+        (("simulate", "-o", "-", "--currency", "euro"), ExitCode.CONFIG, "'euro'"),
+        (("simulate", "-o", "-", "--start", "9999-12-30"), ExitCode.CONFIG, "1990 and 2185"),
+        (("simulate", "--kafka", "--rate", "1", "--speed", "2"), ExitCode.CONFIG, "one of them"),
         (("simulate", "-o", "/dev/null/x", "--customers", "5"), ExitCode.DATA, "/dev/null/x cannot"),
         (("replay", "/absent.ndjson", "-o", "out"), ExitCode.DATA, "/absent.ndjson does not exist"),
         (("replay", "-", "-", "-o", "out"), ExitCode.DATA, "given twice"),
+        (("replay", "/dev", "-o", "out"), ExitCode.DATA, "/dev is a directory"),
+        (("replay", "/dev/null", "-o", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
+        (("schemas", "export", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
     ],
 )
 def test_a_mistake_is_one_message_with_its_fix(

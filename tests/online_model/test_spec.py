@@ -44,9 +44,9 @@ def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
         ({"where": {"planet": "mars"}}, ["where", "planet"]),
         ({"colour": "red"}, ["features.0.colour (of 'f')", "not permitted"]),
         ({"aggregate": "median"}, ["features.0.aggregate (of 'f')", "'active_days'"]),
-        ({"where": {"channel": "shop"}}, ["f", "never holds", "only care_contact"]),
-        ({"events": ["voice"], "where": {"technology": "5g"}}, ["f", "never holds", "only data"]),
-        ({"where": {"international": True}}, ["f", "never holds", "only voice, sms"]),
+        ({"where": {"channel": "shop"}}, ["f", "fits none", "only care_contact"]),
+        ({"events": ["voice"], "where": {"technology": "5g"}}, ["f", "fits none", "only data"]),
+        ({"where": {"international": True}}, ["f", "fits none", "only voice, sms"]),
     ],
 )
 def test_errors_name_the_feature_and_the_fix(change: dict[str, Any], words: list[str]) -> None:
