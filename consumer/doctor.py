@@ -122,7 +122,8 @@ def _port(config: Config) -> Check:
             "port",
             Verdict.FAILED,
             f"cannot listen on {host}:{port}: {error.strerror}",
-            "choose a free port with http.port (0: any), or stop what uses it",
+            "choose a free port with http.port (0: any) or stop what uses it; "
+            "http.host must be an address of this machine",
         )
     return Check("port", Verdict.OK, f"{host}:{port} is free")
 

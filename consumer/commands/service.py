@@ -10,7 +10,7 @@ import typer
 
 from consumer.commands.common import BootstrapOption, ConfigOption, SetOption, load_config
 from consumer.errors import DataError
-from consumer.options import CalibrateWhen, DemoOptions, MergeOrder, ReplayOptions
+from consumer.options import BrokerChoice, CalibrateWhen, DemoOptions, MergeOrder, ReplayOptions
 
 
 def run(config: ConfigOption = None, bootstrap: BootstrapOption = None, sets: SetOption = None) -> None:
@@ -26,7 +26,8 @@ def demo(  # noqa: PLR0913 - one parameter per option
     bootstrap: BootstrapOption = None,
     sets: SetOption = None,
     broker: Annotated[
-        str, typer.Option(help="Broker to start: embedded, docker, maven, real or auto.")
+        BrokerChoice,
+        typer.Option(help="Broker to start; real: Docker, else Maven; auto: real, else embedded."),
     ] = "embedded",
     customers: Annotated[int, typer.Option(min=100, help="Simulated customers.")] = 3000,
     days: Annotated[int, typer.Option(min=35, help="Simulated days.")] = 42,

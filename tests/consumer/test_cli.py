@@ -72,6 +72,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (("simulate", "-o", "/dev/null/x", "--customers", "5"), ExitCode.DATA, "/dev/null/x cannot"),
         (("replay", "/absent.ndjson", "-o", "out"), ExitCode.DATA, "/absent.ndjson does not exist"),
         (("replay", "-", "-", "-o", "out"), ExitCode.DATA, "given twice"),
+        (("demo", "--broker", "nonsense"), ExitCode.CONFIG, "nonsense"),
         (("replay", "/dev", "-o", "out"), ExitCode.DATA, "/dev is a directory"),
         (("replay", "/dev/null", "-o", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
         (("schemas", "export", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
