@@ -51,12 +51,18 @@ def member(config: Config, names: TopicNames) -> Iterator[Consumer]:
     """A consumer of the group that owns all input partitions."""
     consumer = kafka_clients.make_consumer(kafka_clients.consumer_settings(config))
     consumer.subscribe(list(names.inputs))
-    end = time.monotonic() + 30
-    while len(consumer.assignment()) < 6 and time.monotonic() < end:
-        # Without committed offsets auto.offset.reset=error shows as errors; the positions do not matter here.
-        consumer.consume(10, 0.1)
+    wait_for_assignment(consumer)
     yield consumer
     consumer.close()
+
+
+def wait_for_assignment(consumer: Consumer) -> None:
+    """Polls until the consumer owns all input partitions."""
+    end = time.monotonic() + 90
+    while len(consumer.assignment()) < 6:
+        assert time.monotonic() < end, consumer.assignment()
+        # Without committed offsets auto.offset.reset=error shows as errors; the positions do not matter here.
+        consumer.consume(10, 0.1)
 
 
 def output_of(config: Config) -> TransactionalOutput:
@@ -75,15 +81,15 @@ def committed_values(config: Config, topic: str, partition: int) -> list[bytes |
     stable comes too early; the end of the log is told by an uncommitted reader only.
     """
     watcher = kafka_clients.make_consumer(kafka_clients.reader_settings(config, committed_only=False))
-    high = watcher.get_watermark_offsets(TopicPartition(topic, partition), timeout=10, cached=False)[1]
+    high = watcher.get_watermark_offsets(TopicPartition(topic, partition), timeout=30, cached=False)[1]
     watcher.close()
     reader = kafka_clients.make_consumer(kafka_clients.reader_settings(config, committed_only=True))
     reader.assign([TopicPartition(topic, partition, 0)])
     values: list[bytes | None] = []
     try:
         while True:
-            message: Message | None = reader.poll(10)
-            assert message is not None, "neither a record nor the end within ten seconds"
+            message: Message | None = reader.poll(30)
+            assert message is not None, "neither a record nor the end within half a minute"
             if message.error() is None:
                 values.append(message.value())
             elif (message.offset() or 0) >= high:
@@ -246,9 +252,7 @@ def test_a_stranger_to_the_group_cannot_commit(config: Config, names: TopicNames
     heir = kafka_clients.make_consumer(kafka_clients.consumer_settings(other))
     heir.subscribe(list(names.inputs))
     member.close()
-    end = time.monotonic() + 40
-    while len(heir.assignment()) < 6 and time.monotonic() < end:
-        heir.consume(10, 0.1)
+    wait_for_assignment(heir)
     offsets = [TopicPartition(names.usage, 0, 9)]
     with pytest.raises(TransactionAborted):
         output.commit(offsets, stale)
