@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
@@ -25,6 +25,7 @@ Preset = Literal["none", "realistic"]
 Progress = Callable[[int, int], None]
 
 _FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
+_MOST_DAYS_BACK = 10_000
 _PROGRESS_EVERY_S = 0.2
 _LOG_EVERY_S = 10.0
 _PLANTED = "Planted changes"
@@ -46,7 +47,12 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Truth file, .json or .parquet (default: beside --out).", rich_help_panel=_TARGET),
     ] = None,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Send to the input topics instead.", rich_help_panel=_TARGET)
+        bool,
+        typer.Option(
+            "--kafka",
+            help="Send to the input topics instead (implied by --bootstrap without --out).",
+            rich_help_panel=_TARGET,
+        ),
     ] = False,
     rate: Annotated[
         float | None, typer.Option(min=1, help="At most so many events per second.", rich_help_panel=_TARGET)
@@ -58,7 +64,11 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     customers: Annotated[int, typer.Option(min=1, help="Customers, those who join later included.")] = 3000,
     days: Annotated[int, typer.Option(min=1, help="Days of event time.")] = 42,
     start: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC (default: 2026-01-05).")
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="First day, UTC (default: 2026-01-05; to Kafka: so that the run ends with yesterday).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 7,
     activity: Annotated[
@@ -105,6 +115,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     misrouted: Share = None,
 ) -> None:
     """Simulate the events of telecom customers: personas, cycles, drift, migration and faults."""
+    kafka = kafka or (bootstrap is not None and out is None)
     _check_target(out, kafka, split, rate, speed)
     service = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     from consumer.simulator import Drift, Migration, Simulation, SimulationSettings
@@ -124,7 +135,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         settings = SimulationSettings(
             customers=customers,
             days=days,
-            start=(start or _FIRST_DAY).replace(tzinfo=UTC),
+            start=(start or _first_day(kafka, days)).replace(tzinfo=UTC),
             seed=seed,
             new_customer_share=new_customers,
             silent_churn_share=silent_churn,
@@ -157,6 +168,14 @@ def _check_target(out: str | None, kafka: bool, split: bool, rate: float | None,
         raise ConfigError("--rate and --speed are two paces", "give one of them")
     if split and (kafka or out == "-"):
         raise ConfigError("--split needs a directory", "give --out DIRECTORY")
+
+
+def _first_day(kafka: bool, days: int) -> datetime:
+    """A file is the same on any day. To a service, whose clock is the real one, old customers are dormant."""
+    if not kafka:
+        return _FIRST_DAY
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=min(days, _MOST_DAYS_BACK))
 
 
 @contextmanager

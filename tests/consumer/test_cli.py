@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import structlog
 
@@ -214,8 +215,11 @@ def test_topics_and_doctor_and_simulate_on_kafka(
 
     truth = tmp_path / "truth.json"
     run = ["--customers", "50", "--days", "3", "--faults", "realistic", "--truth", str(truth)]
-    assert execute(["simulate", "--kafka", *where, *run, "--rate", "20000"]) == ExitCode.OK
+    assert execute(["simulate", *where, *run, "--rate", "20000"]) == ExitCode.OK
     assert _records(kafka, prefix) == Truth.read(truth).sent.total > 500
+    today = pd.Timestamp.now("UTC").normalize()
+    first = Truth.read(truth).customers["activated_at"].min()
+    assert first in (today - pd.Timedelta(days=3), today - pd.Timedelta(days=4)), "not of the last days"
 
 
 def _records(kafka: Broker, prefix: str) -> int:
