@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from consumer.config import Config
     from consumer.simulator import Faults, KafkaFeed, Simulation
 
-Share = Annotated[float | None, typer.Option(min=0, max=1, rich_help_panel="Faults (shares of records)")]
 Preset = Literal["none", "realistic"]
 Progress = Callable[[int, int], None]
 
@@ -30,6 +29,7 @@ _PROGRESS_EVERY_S = 0.2
 _LOG_EVERY_S = 10.0
 _PLANTED = "Planted changes"
 _TARGET = "Where to"
+_FAULTS = "Faults (shares of records)"
 
 
 def simulate(  # noqa: PLR0913 - one parameter per option
@@ -103,16 +103,40 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     migrate_to: Annotated[
         str | None, typer.Option(help="... to this persona (default: any).", rich_help_panel=_PLANTED)
     ] = None,
-    faults: Annotated[Preset, typer.Option(help="Preset of the shares below.")] = "none",
-    duplicates: Share = None,
-    late: Share = None,
-    late_day: Share = None,
-    late_week: Share = None,
-    late_window: Share = None,
-    out_of_order: Share = None,
-    bad_clock: Share = None,
-    malformed: Share = None,
-    misrouted: Share = None,
+    faults: Annotated[Preset, typer.Option(help="Preset of the shares of faulty records.")] = "none",
+    duplicates: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Sent again within ten minutes.", rich_help_panel=_FAULTS),
+    ] = None,
+    late: Annotated[
+        float | None, typer.Option(min=0, max=1, help="1 to 20 hours late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_day: Annotated[
+        float | None, typer.Option(min=0, max=1, help="1 to 6 days late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_week: Annotated[
+        float | None, typer.Option(min=0, max=1, help="7 to 20 days late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_window: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Event time 95 to 120 days back.", rich_help_panel=_FAULTS),
+    ] = None,
+    out_of_order: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Up to five minutes late.", rich_help_panel=_FAULTS)
+    ] = None,
+    bad_clock: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Event time days or years ahead, or in 1970.", rich_help_panel=_FAULTS
+        ),
+    ] = None,
+    malformed: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Broken in one of nine ways.", rich_help_panel=_FAULTS)
+    ] = None,
+    misrouted: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Not on its key's partition (Kafka only).", rich_help_panel=_FAULTS),
+    ] = None,
 ) -> None:
     """Simulate the events of telecom customers: personas, cycles, drift, migration and faults."""
     kafka = kafka or (bootstrap is not None and out is None)
