@@ -115,6 +115,24 @@ def test_a_bug_is_logged_with_its_traceback(
     assert captured.out == ""
 
 
+def test_a_bug_before_the_settings_are_read_goes_to_stderr_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it shows no values of local variables."""
+
+    def broken(*_: Any) -> None:
+        secret = "hush" + "hush"
+        raise ZeroDivisionError(len(secret))
+
+    structlog.reset_defaults()
+    monkeypatch.setattr("consumer.config_sources.load_with_origins", broken)
+    assert execute(["config", "show"]) == ExitCode.UNEXPECTED
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.err
+    assert "hushhush" not in captured.err
+    assert captured.out == ""
+
+
 def test_config_show_tells_value_and_origin(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
