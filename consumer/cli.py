@@ -48,6 +48,10 @@ def execute(arguments: Sequence[str]) -> int:
     except Exception:  # noqa: BLE001 - the top: whatever arrives here is a bug
         import structlog
 
+        if not structlog.is_configured():  # it happened before the settings were known
+            from consumer.logs import configure_logging
+
+            configure_logging("info")
         structlog.get_logger("segmenter").exception("unexpected error: please report this as a bug")
         return ExitCode.UNEXPECTED
     return ExitCode.OK

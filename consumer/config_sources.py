@@ -108,9 +108,29 @@ def rows_for_display(loaded: LoadedConfig) -> list[dict[str, Any]]:
     ]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML keeps the last one without a word."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            keys.add(key.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
 def _collect_file(path: Path, collected: _Collected) -> None:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(
             f"configuration file {path} cannot be read: {error.strerror}",
@@ -192,6 +212,8 @@ def _explain(error: ErrorDetails, collected: _Collected) -> str:
         origins = sorted({str(o) for s, o in collected.origins.items() if s.startswith(f"{group}.")})
         return f"{group}: {message} ({', '.join(origins)})"
     value = _masked(collected.values.get(setting))
+    if error["type"] == "string_pattern_mismatch":  # a pattern alone is no help
+        message = f"{message} ({SETTINGS[setting].description})"
     inner = ".".join(parts[len(setting.split(".")) :])
     where = f" at {inner}" if inner and isinstance(value, dict) else ""
     return f"{setting} = {value!r} ({collected.origins.get(setting, DEFAULT)}){where}: {message}"

@@ -12,7 +12,6 @@ from typing import Final
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message
-from confluent_kafka.admin import AdminClient
 
 from consumer import kafka_clients, topics
 from consumer.clock import Deadline
@@ -50,13 +49,16 @@ class Check:
 
 def examine(config: Config) -> list[Check]:
     """Run every check. Never raises for what it finds; nothing is changed but for one empty transaction."""
-    admin = kafka_clients.make_admin(config)
     checks = [_client_version(), *_files(config), _port(config)]
+    unconnected = [Check(n, Verdict.SKIPPED, "no connection") for n in ("topics", "transactions", "clock")]
+    try:
+        admin = kafka_clients.make_admin(config)
+    except SegmenterError as error:
+        return [*checks, Check("connection", Verdict.FAILED, error.problem, error.fix), *unconnected]
     connection = _guarded("connection", lambda: _connection(config, admin))
     checks.append(connection)
     if connection.verdict is not Verdict.OK:
-        names = ("topics", "transactions", "clock")
-        return checks + [Check(n, Verdict.SKIPPED, "no connection") for n in names]
+        return checks + unconnected
     names_of_topics = topics.TopicNames.with_prefix(config.topics.prefix)
     checks += _topics(admin, names_of_topics)
     checks.append(_guarded("transactions", lambda: _transactions(config)))
@@ -120,12 +122,13 @@ def _port(config: Config) -> Check:
             "port",
             Verdict.FAILED,
             f"cannot listen on {host}:{port}: {error.strerror}",
-            "choose a free port with http.port (0: any), or stop what uses it",
+            "choose a free port with http.port (0: any) or stop what uses it; "
+            "http.host must be an address of this machine",
         )
     return Check("port", Verdict.OK, f"{host}:{port} is free")
 
 
-def _connection(config: Config, admin: AdminClient) -> Check:
+def _connection(config: Config, admin: kafka_clients.Admin) -> Check:
     metadata = topics.cluster_metadata(admin, CONNECT_TIMEOUT_S)
     brokers = len(metadata.brokers)
     detail = (
@@ -134,7 +137,7 @@ def _connection(config: Config, admin: AdminClient) -> Check:
     return Check("connection", Verdict.OK, detail)
 
 
-def _topics(admin: AdminClient, names: topics.TopicNames) -> list[Check]:
+def _topics(admin: kafka_clients.Admin, names: topics.TopicNames) -> list[Check]:
     try:
         findings = topics.check(admin, names)
     except SegmenterError as error:
@@ -157,7 +160,7 @@ def _transactions(config: Config) -> Check:
     return Check("transactions", Verdict.OK, f"granted in {(time.monotonic() - started) * 1000:.0f} ms")
 
 
-def _clock(config: Config, admin: AdminClient, names: topics.TopicNames) -> Check:
+def _clock(config: Config, admin: kafka_clients.Admin, names: topics.TopicNames) -> Check:
     """Compare clocks by a record that the broker stamps itself, if a topic is stamped by the broker."""
     topic = next((n for n in names.inputs if _is_broker_stamped(admin, n)), None)
     if topic is None:
@@ -176,7 +179,7 @@ def _clock(config: Config, admin: AdminClient, names: topics.TopicNames) -> Chec
     return Check("clock", Verdict.OK, f"newest record of {topic} is {-ahead_s:.1f} s old")
 
 
-def _is_broker_stamped(admin: AdminClient, topic: str) -> bool:
+def _is_broker_stamped(admin: kafka_clients.Admin, topic: str) -> bool:
     told = topics.topic_settings(admin, [topic], "message.timestamp.type", CONNECT_TIMEOUT_S)
     return told.get(topic) == "LogAppendTime"
 

@@ -105,7 +105,8 @@ class StatusServer:
         except OSError as error:
             raise ConfigError(
                 f"http.port = {port}: cannot listen on {host}:{port}: {error.strerror}",
-                "choose a free port with http.port (0: any), or stop what uses it",
+                "choose a free port with http.port (0: any) or stop what uses it; "
+                "http.host must be an address of this machine",
             ) from None
         self.port: int = self._server.server_port
         self._thread = threading.Thread(

@@ -8,21 +8,47 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from consumer.config import Config
+from consumer.errors import ConfigError
 from consumer.ports import OnError, ProducerFactory
 
 ClientSettings = dict[str, Any]
+_Client = TypeVar("_Client", Consumer, Producer, "Admin")
 
 #: Records up to this size can be written: dead letters hold a whole input record, models are documents.
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 
 _log = structlog.get_logger("kafka")
+
+
+class Admin(AdminClient):
+    """An admin client that knows whom it asks, and what last stood in the way."""
+
+    def __init__(self, settings: ClientSettings, logger: logging.Logger) -> None:
+        self.bootstrap: str = settings["bootstrap.servers"]
+        self._trouble = ""
+        on_error = settings["error_cb"]
+
+        def listen(error: KafkaError) -> None:
+            if error.code() != KafkaError._ALL_BROKERS_DOWN:  # follows from the others
+                self._trouble = error.str()
+            on_error(error)
+
+        # Its calls end in an exception that says it all; a line per attempt to connect would drown that.
+        quiet = {"log_level": 0, "error_cb": listen}
+        super().__init__(settings | quiet, logger=logger)
+
+    @property
+    def trouble(self) -> str:
+        """The last failed connection: address and reason; empty if there was none."""
+        self.poll(0)  # errors wait to be fetched
+        return self._trouble
 
 
 def common_settings(config: Config) -> ClientSettings:
@@ -119,20 +145,21 @@ def plain_producer_settings(config: Config) -> ClientSettings:
 
 
 def make_consumer(settings: ClientSettings, on_error: OnError | None = None) -> Consumer:
-    """Consumer with its errors and logs routed to structlog, and errors also to `on_error`."""
-    return Consumer(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())
+    """Consumer with its errors and logs routed to structlog, and errors also to `on_error`.
+
+    Raises `ConfigError` if librdkafka does not take the settings, as do the two below.
+    """
+    return _made(Consumer, settings, on_error)
 
 
 def make_producer(settings: ClientSettings, on_error: OnError | None = None) -> Producer:
     """Producer with its errors and logs routed to structlog, and errors also to `on_error`."""
-    return Producer(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())
+    return _made(Producer, settings, on_error)
 
 
-def make_admin(config: Config, on_error: OnError | None = None) -> AdminClient:
+def make_admin(config: Config, on_error: OnError | None = None) -> Admin:
     """Admin client with its errors and logs routed to structlog, and errors also to `on_error`."""
-    return AdminClient(
-        common_settings(config) | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger()
-    )
+    return _made(Admin, common_settings(config), on_error)
 
 
 def producer_factory(config: Config, role: str = "") -> ProducerFactory:
@@ -144,6 +171,17 @@ def producer_factory(config: Config, role: str = "") -> ProducerFactory:
 def rdkafka_logger() -> logging.Logger:
     """Standard logger that librdkafka's own log lines go to; `consumer.logs` formats it."""
     return logging.getLogger("rdkafka")
+
+
+def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnError | None) -> _Client:
+    try:
+        return kind(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())
+    except (KafkaException, TypeError, ValueError) as error:  # an unknown name, a wrong value, a wrong type
+        reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        raise ConfigError(
+            f"kafka.client: the Kafka client does not take its settings: {reason}",
+            "correct kafka.client; its names and values are librdkafka's (CONFIGURATION.md there)",
+        ) from None
 
 
 def _fetch_settings() -> ClientSettings:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 from structlog.typing import Processor
+
+#: Tracebacks without the values of local variables: passwords in `kafka.client` and customers' records are
+#: among them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -25,9 +31,13 @@ def configure_logging(level: str, log_format: LogFormat = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        render: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        render: list[Processor] = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     else:
-        render = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        render = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

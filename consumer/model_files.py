@@ -7,6 +7,7 @@ from pathlib import Path
 from consumer.errors import SpecError
 from online_model import spec as feature_spec
 from online_model import strategy
+from online_model.compile_plan import compile_plan
 
 
 def load_spec(path: str | None) -> feature_spec.FeatureSpec:
@@ -15,9 +16,11 @@ def load_spec(path: str | None) -> feature_spec.FeatureSpec:
         return feature_spec.default_spec()
     text = read_text(path, "feature specification", "model.spec")
     try:
-        return feature_spec.parse_spec(text, path)
+        spec = feature_spec.parse_spec(text, path)
+        compile_plan(spec)  # what is too large is told here
     except feature_spec.SpecError as error:
         raise SpecError(str(error), f"correct {path} (model.spec)") from None
+    return spec
 
 
 def load_strategies(path: str | None) -> strategy.StrategyFile:

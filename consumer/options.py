@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # the command line starts quickly without pydantic
     from consumer.config import Config
 
 MergeOrder = Literal["time", "given"]
+BrokerChoice = Literal["embedded", "docker", "maven", "real", "auto"]
 CalibrateWhen = Literal["end", "ready"]
 
 
@@ -33,14 +34,14 @@ class ReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """`segmenter demo`. `broker` is a `consumer.brokers.Wanted`; with `bootstrap` it must be "auto".
+    """`segmenter demo`. `broker`: which one to start; with `bootstrap` it must be "auto".
 
     `seconds`: how long the event time is spread over. `plain`: lines instead of the live view.
     `config`: settings of the service; the demo chooses some of them itself.
     """
 
     config: Config
-    broker: str = "embedded"
+    broker: BrokerChoice = "embedded"
     bootstrap: str | None = None
     customers: int = 3000
     days: int = 42

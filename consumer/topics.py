@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
@@ -17,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.clock import Deadline
 from consumer.errors import BrokerRefused, BrokerUnreachable, TopicError
-from consumer.kafka_clients import MAX_RECORD_BYTES
+from consumer.kafka_clients import MAX_RECORD_BYTES, Admin
 
 _DAY_MS: Final = 86_400_000
 _WEEK_MS: Final = 7 * _DAY_MS
@@ -133,7 +132,7 @@ def shapes(names: TopicNames) -> tuple[TopicShape, ...]:
     )
 
 
-def create(admin: AdminClient, names: TopicNames, partitions: int, replication: int) -> Created:
+def create(admin: Admin, names: TopicNames, partitions: int, replication: int) -> Created:
     """Create the topics that are missing; existing ones are left as they are.
 
     The new topics take the partition count of existing inputs. Raises `TopicError` if a topic cannot be
@@ -163,7 +162,7 @@ def create(admin: AdminClient, names: TopicNames, partitions: int, replication: 
     return Created(created, tuple(s.name for s in shapes(names) if s.name not in created))
 
 
-def check(admin: AdminClient, names: TopicNames) -> list[Finding]:
+def check(admin: Admin, names: TopicNames) -> list[Finding]:
     """Everything wrong with the topics: missing, partition counts, cleanup policies.
 
     Empty if the service can run. Raises `BrokerUnreachable`.
@@ -182,7 +181,7 @@ def check(admin: AdminClient, names: TopicNames) -> list[Finding]:
     return findings
 
 
-def require(admin: AdminClient, names: TopicNames) -> int:
+def require(admin: Admin, names: TopicNames) -> int:
     """Number of input partitions. Raises `TopicError` naming every finding of `check`."""
     findings = check(admin, names)
     if findings:
@@ -194,7 +193,7 @@ def require(admin: AdminClient, names: TopicNames) -> int:
     return input_partitions(admin, names)
 
 
-def input_partitions(admin: AdminClient, names: TopicNames) -> int:
+def input_partitions(admin: Admin, names: TopicNames) -> int:
     """Number of partitions of the three input topics.
 
     Raises `TopicError` if one is missing or the counts differ, `BrokerUnreachable`.
@@ -212,20 +211,20 @@ def input_partitions(admin: AdminClient, names: TopicNames) -> int:
     return counts[names.usage]
 
 
-def cluster_metadata(admin: AdminClient, timeout_s: float) -> ClusterMetadata:
+def cluster_metadata(admin: Admin, timeout_s: float) -> ClusterMetadata:
     """Metadata of the cluster. Raises `BrokerUnreachable` or `BrokerRefused`."""
     return _metadata(admin, Deadline(timeout_s))
 
 
-def _metadata(admin: AdminClient, deadline: Deadline) -> ClusterMetadata:
+def _metadata(admin: Admin, deadline: Deadline) -> ClusterMetadata:
     try:
         return admin.list_topics(timeout=max(0.1, min(CONTACT_TIMEOUT_S, deadline.remaining_s())))
     except KafkaException as exception:
-        raise broker_error(exception.args[0]) from exception
+        raise broker_error(exception.args[0], f"{admin.bootstrap}: {admin.trouble}") from exception
 
 
-def broker_error(error: KafkaError) -> BrokerUnreachable | BrokerRefused:
-    """The exception that an administrative call's error means."""
+def broker_error(error: KafkaError, contact: str = "") -> BrokerUnreachable | BrokerRefused:
+    """The exception that an administrative call's error means; `contact`: who was asked, and the trouble."""
     if error.code() in (
         KafkaError._TRANSPORT,
         KafkaError._TIMED_OUT,
@@ -234,7 +233,7 @@ def broker_error(error: KafkaError) -> BrokerUnreachable | BrokerRefused:
         KafkaError.REQUEST_TIMED_OUT,
     ):
         return BrokerUnreachable(
-            f"no Kafka broker answered: {error.str()}",
+            f"no Kafka broker answered at {contact or error.str()}".rstrip(": "),
             "check kafka.bootstrap (SEGMENTER_KAFKA__BOOTSTRAP, --bootstrap), that a broker listens there "
             "and that kafka.client holds its security settings",
         )
@@ -273,7 +272,7 @@ def _was_created(name: str, future: Future[Any], deadline: Deadline) -> bool:
         ) from None
 
 
-def _wait_until_known(admin: AdminClient, names: list[str], deadline: Deadline) -> None:
+def _wait_until_known(admin: Admin, names: list[str], deadline: Deadline) -> None:
     """Brokers learn of a new topic a moment after the controller has made it."""
     while set(names) - _partition_counts(_metadata(admin, deadline)).keys():
         if deadline.expired:
@@ -329,7 +328,7 @@ def _policy_findings(present: Iterable[TopicShape], policies: dict[str, str]) ->
 
 
 def topic_settings(
-    admin: AdminClient, topics: list[str], setting: str, timeout_s: float = ADMIN_TIMEOUT_S
+    admin: Admin, topics: list[str], setting: str, timeout_s: float = ADMIN_TIMEOUT_S
 ) -> dict[str, str]:
     """Value of `setting` by topic, of those the broker tells about (a client may lack the right)."""
     if not topics:

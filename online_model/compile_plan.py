@@ -34,7 +34,7 @@ from online_model.plan import (
     Store,
     Taps,
 )
-from online_model.spec import Feature, FeatureSpec, Filter
+from online_model.spec import Feature, FeatureSpec, Filter, SpecError
 from schemas.batch import MAX_SERVICES, Kind, Vocabulary, normalise_category
 
 KINDS = {
@@ -50,6 +50,8 @@ KINDS = {
 CODED_FIELDS = ("gender", "region", "plan", "contract", "line_type", "payment_method")
 TECHNOLOGIES = ("2g", "3g", "4g", "5g", "wifi")
 CARE_CHANNELS = ("phone", "chat", "email", "shop", "app")
+#: Bytes of windows per customer that a specification may ask for; the default one takes about 1 KiB.
+MAX_WINDOW_BYTES = 64 * 1024
 #: Services that are told apart when they are counted, after those that the specification names.
 SERVICES = (
     *("voice", "mobile-data", "voice-flat", "sms-flat", "roaming-pass", "international-pass"),
@@ -111,11 +113,15 @@ def _buckets(feature: Feature) -> int:
 def vocabulary_of(spec: FeatureSpec) -> Vocabulary:
     """Category levels for the decoder: those that the specification names, and common ones.
 
-    The services are filled up with `SERVICES`, because a count of services needs to tell them
-    apart; all services that are in neither count as one.
+    A condition names a level too. The services are filled up with `SERVICES`, because a count of services
+    needs to tell them apart; all services that are in neither count as one.
     """
     levels: dict[str, tuple[str, ...]] = {"technology": TECHNOLOGIES, "channel": CARE_CHANNELS}
     for feature in spec.features:
+        for name in ("technology", "channel"):
+            value = normalise_category(getattr(feature.where, name) or "")
+            if value and value not in levels[name]:
+                levels[name] += (value,)
         if feature.aggregate == "one_hot" and feature.attribute is not None:
             known = levels.get(feature.attribute, ())
             new = tuple(normalise_category(level) for level in feature.levels)
@@ -174,7 +180,11 @@ def _taps(keys: list[_Key], columns: list[int], vocabulary: Vocabulary, lifetime
 
 
 def compile_plan(spec: FeatureSpec) -> FeaturePlan:
-    """Arrays for the kernels from a validated specification."""
+    """Arrays for the kernels from a validated specification.
+
+    Raises:
+        SpecError: its windows take more than `MAX_WINDOW_BYTES` per customer.
+    """
     compiler = _Compiler(spec)
     vocabulary = vocabulary_of(spec)
     pending: list[tuple[Feature, Op, _Key | int | None, _Key | int | None, str]] = []
@@ -194,6 +204,8 @@ def compile_plan(spec: FeatureSpec) -> FeaturePlan:
     if spec.dormancy_feature is not None:
         dormancy = next(feature for feature in spec.features if feature.name == spec.dormancy_feature)
         activity = compiler.last(dormancy.events, dormancy.where, "")
+    limits = _limits(spec, rings, activity)
+    _check_size(rings, limits)
     return FeaturePlan(
         spec=spec,
         columns=_columns(pending),
@@ -203,7 +215,7 @@ def compile_plan(spec: FeatureSpec) -> FeaturePlan:
         lasts=_taps(compiler.lasts, list(range(len(compiler.lasts))), vocabulary, lifetime=True),
         ops=_ops(pending, slot),
         channels=channels,
-        limits=_limits(spec, rings, activity),
+        limits=limits,
         horizon_us=_horizons(rings, compiler.lifetimes + [key for key in compiler.lasts if key.sign]),
         n_lifetime=len(compiler.lifetimes),
         n_last=len(compiler.lasts),
@@ -323,6 +335,22 @@ def _limits(spec: FeatureSpec, rings: list[_Key], activity: int) -> Limits:
         bill_valid_days=spec.bill_valid_days,
         activity_group=activity,
     )
+
+
+def _check_size(rings: list[_Key], limits: Limits) -> None:
+    """Every ring has as many slots as the longest window needs, so one long window is dear."""
+    slots = {
+        Store.DAY32: 4 * limits.day_slots,
+        Store.DAY16: 2 * limits.day_slots,
+        Store.WEEK32: 4 * limits.week_slots,
+        Store.WEEK16: 2 * limits.week_slots,
+    }
+    size = sum(slots[Store(key.store)] for key in rings)
+    if size > MAX_WINDOW_BYTES:
+        raise SpecError(
+            f"the windows take {size / 1024:.0f} KiB per customer, more than {MAX_WINDOW_BYTES // 1024} KiB; "
+            "use fewer features, shorter windows, or 'bucket: week' for the long ones"
+        )
 
 
 def _power_of_two(n: int) -> int:

@@ -46,6 +46,14 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "topup": ("amount",),
     "care_contact": (),
 }
+#: Events that have the field of a condition; those on the time of an event are for all.
+CONDITIONS: dict[str, tuple[str, ...]] = {
+    "roaming": ("data", "voice", "sms"),
+    "international": ("voice", "sms"),
+    "direction": ("voice", "sms"),
+    "technology": ("data",),
+    "channel": ("care_contact",),
+}
 NUMERIC_ATTRIBUTES = ("age", "income", "service_count")
 CODED_ATTRIBUTE_NAMES = ("gender", "region", "plan", "contract", "line_type", "payment_method", "services")
 
@@ -126,6 +134,15 @@ def _problem_of(feature: Feature) -> str | None:
         return f"aggregate '{aggregate}' counts events; remove field"
     if feature.aggregate == "tenure" and feature.field not in {None, "days", "months"}:
         return "field of a tenure is 'days' or 'months'"
+    return _condition_problem(feature)
+
+
+def _condition_problem(feature: Feature) -> str | None:
+    for condition, having in CONDITIONS.items():
+        # Without the field an event is at home, national and outgoing.
+        is_asked = getattr(feature.where, condition) not in (None, False, "outgoing")
+        if is_asked and not set(having) & set(feature.events):
+            return f"where.{condition} fits none of its events: only {', '.join(having)} events have it"
     return None
 
 
@@ -212,13 +229,20 @@ def parse_spec(text: str, source: str = "specification") -> FeatureSpec:
     try:
         return FeatureSpec.model_validate(data)
     except ValidationError as error:
-        lines = [_line_of(detail) for detail in error.errors()]
+        lines = [_line_of(detail, data) for detail in error.errors()]
         raise SpecError(f"{source} is not a valid feature specification: " + "; ".join(lines)) from error
 
 
-def _line_of(detail: Any) -> str:
+def _line_of(detail: Any, data: dict[Any, Any]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        message = "not a setting of a specification, not permitted here"
+    match detail["loc"]:
+        case ("features", int(number), *_) if isinstance(features := data.get("features"), list):
+            feature = features[number]
+            name = feature.get("name") if isinstance(feature, dict) else None
+            place += f" (of {name!r})" if name and f"'{name}'" not in message else ""
     return f"{place}: {message}" if place else message
 
 

@@ -182,5 +182,8 @@ def _matching(file: StrategyFile, profile: Profile | None, columns: Sequence[str
 
 
 def _line_of(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "file"
-    return f"{where}: {detail['msg']} (got {detail['input']!r:.80})"
+    where = ".".join(str(part) for part in detail["loc"])
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not isinstance(detail["input"], dict):
+        message += f" (got {detail['input']!r:.80})"
+    return f"{where}: {message}" if where else message

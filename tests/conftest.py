@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
@@ -77,6 +78,11 @@ def create_topic(broker: Broker, name: str, partitions: int, config: Mapping[str
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
     for done in admin.create_topics([topic], operation_timeout=20).values():
         done.result(30)
+    end = time.monotonic() + 60
+    # The controller has it; the broker that clients ask learns of it a moment later.
+    while len(getattr(admin.list_topics(timeout=10).topics.get(name), "partitions", ())) != partitions:
+        assert time.monotonic() < end, f"topic {name} does not appear"
+        time.sleep(0.05)
 
 
 def unique_name(request: pytest.FixtureRequest, stem: str) -> str:

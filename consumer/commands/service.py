@@ -10,7 +10,7 @@ import typer
 
 from consumer.commands.common import BootstrapOption, ConfigOption, SetOption, load_config
 from consumer.errors import DataError
-from consumer.options import CalibrateWhen, DemoOptions, MergeOrder, ReplayOptions
+from consumer.options import BrokerChoice, CalibrateWhen, DemoOptions, MergeOrder, ReplayOptions
 
 
 def run(config: ConfigOption = None, bootstrap: BootstrapOption = None, sets: SetOption = None) -> None:
@@ -26,7 +26,8 @@ def demo(  # noqa: PLR0913 - one parameter per option
     bootstrap: BootstrapOption = None,
     sets: SetOption = None,
     broker: Annotated[
-        str, typer.Option(help="Broker to start: embedded, docker, maven, real or auto.")
+        BrokerChoice,
+        typer.Option(help="Broker to start; real: Docker, else Maven; auto: real, else embedded."),
     ] = "embedded",
     customers: Annotated[int, typer.Option(min=100, help="Simulated customers.")] = 3000,
     days: Annotated[int, typer.Option(min=35, help="Simulated days.")] = 42,
@@ -65,7 +66,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
         CalibrateWhen,
         typer.Option(help="Calibrate once at the end of the input, or when ready and go on as the service."),
     ] = "end",
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions customers are hashed to.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, max=256, help="Partitions customers are hashed to.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of the model (app.seed).")] = None,
 ) -> None:
     """Run the same core over event files, without Kafka."""
@@ -83,7 +84,11 @@ def replay(  # noqa: PLR0913 - one parameter per option
 
 def _check_inputs(events: list[str]) -> None:
     for name in events:
-        if name != "-" and not Path(name).is_file():
+        if name == "-":
+            continue
+        if Path(name).is_dir():
+            raise DataError(f"event file {name} is a directory", f"give the files in it: {name}/*.ndjson")
+        if not Path(name).exists():  # a pipe is as good as a file
             raise DataError(f"event file {name} does not exist", "give NDJSON files, or - for stdin")
     if events.count("-") > 1:
         raise DataError("stdin (-) is given twice", "give - once")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from consumer.config import Config
     from consumer.simulator import Faults, KafkaFeed, Simulation
 
-Share = Annotated[float | None, typer.Option(min=0, max=1, rich_help_panel="Faults (shares of records)")]
 Preset = Literal["none", "realistic"]
 Progress = Callable[[int, int], None]
 
 _FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
+_MOST_DAYS_BACK = 10_000
 _PROGRESS_EVERY_S = 0.2
 _LOG_EVERY_S = 10.0
 _PLANTED = "Planted changes"
 _TARGET = "Where to"
+_FAULTS = "Faults (shares of records)"
 
 
 def simulate(  # noqa: PLR0913 - one parameter per option
@@ -46,7 +47,12 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Truth file, .json or .parquet (default: beside --out).", rich_help_panel=_TARGET),
     ] = None,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Send to the input topics instead.", rich_help_panel=_TARGET)
+        bool,
+        typer.Option(
+            "--kafka",
+            help="Send to the input topics instead (implied by --bootstrap without --out).",
+            rich_help_panel=_TARGET,
+        ),
     ] = False,
     rate: Annotated[
         float | None, typer.Option(min=1, help="At most so many events per second.", rich_help_panel=_TARGET)
@@ -58,7 +64,11 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     customers: Annotated[int, typer.Option(min=1, help="Customers, those who join later included.")] = 3000,
     days: Annotated[int, typer.Option(min=1, help="Days of event time.")] = 42,
     start: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC (default: 2026-01-05).")
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="First day, UTC (default: 2026-01-05; to Kafka: so that the run ends with yesterday).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 7,
     activity: Annotated[
@@ -93,18 +103,43 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     migrate_to: Annotated[
         str | None, typer.Option(help="... to this persona (default: any).", rich_help_panel=_PLANTED)
     ] = None,
-    faults: Annotated[Preset, typer.Option(help="Preset of the shares below.")] = "none",
-    duplicates: Share = None,
-    late: Share = None,
-    late_day: Share = None,
-    late_week: Share = None,
-    late_window: Share = None,
-    out_of_order: Share = None,
-    bad_clock: Share = None,
-    malformed: Share = None,
-    misrouted: Share = None,
+    faults: Annotated[Preset, typer.Option(help="Preset of the shares of faulty records.")] = "none",
+    duplicates: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Sent again within ten minutes.", rich_help_panel=_FAULTS),
+    ] = None,
+    late: Annotated[
+        float | None, typer.Option(min=0, max=1, help="1 to 20 hours late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_day: Annotated[
+        float | None, typer.Option(min=0, max=1, help="1 to 6 days late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_week: Annotated[
+        float | None, typer.Option(min=0, max=1, help="7 to 20 days late.", rich_help_panel=_FAULTS)
+    ] = None,
+    late_window: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Event time 95 to 120 days back.", rich_help_panel=_FAULTS),
+    ] = None,
+    out_of_order: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Up to five minutes late.", rich_help_panel=_FAULTS)
+    ] = None,
+    bad_clock: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Event time days or years ahead, or in 1970.", rich_help_panel=_FAULTS
+        ),
+    ] = None,
+    malformed: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Broken in one of nine ways.", rich_help_panel=_FAULTS)
+    ] = None,
+    misrouted: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Not on its key's partition (Kafka only).", rich_help_panel=_FAULTS),
+    ] = None,
 ) -> None:
     """Simulate the events of telecom customers: personas, cycles, drift, migration and faults."""
+    kafka = kafka or (bootstrap is not None and out is None)
     _check_target(out, kafka, split, rate, speed)
     service = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     from consumer.simulator import Drift, Migration, Simulation, SimulationSettings
@@ -124,7 +159,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         settings = SimulationSettings(
             customers=customers,
             days=days,
-            start=(start or _FIRST_DAY).replace(tzinfo=UTC),
+            start=(start or _first_day(kafka, days)).replace(tzinfo=UTC),
             seed=seed,
             new_customer_share=new_customers,
             silent_churn_share=silent_churn,
@@ -153,8 +188,18 @@ def _check_target(out: str | None, kafka: bool, split: bool, rate: float | None,
         raise ConfigError("it is not clear where the events go", "give either --out FILE or --kafka")
     if not kafka and (rate is not None or speed is not None):
         raise ConfigError("--rate and --speed pace Kafka only", "leave them out, or use --kafka")
+    if rate is not None and speed is not None:
+        raise ConfigError("--rate and --speed are two paces", "give one of them")
     if split and (kafka or out == "-"):
         raise ConfigError("--split needs a directory", "give --out DIRECTORY")
+
+
+def _first_day(kafka: bool, days: int) -> datetime:
+    """A file is the same on any day. To a service, whose clock is the real one, old customers are dormant."""
+    if not kafka:
+        return _FIRST_DAY
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=min(days, _MOST_DAYS_BACK))
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
-from typing import Final, cast
+from typing import Final
 
 import pandas as pd
 from rich.console import Console
 
 from consumer import topics
-from consumer.brokers import Wanted, resolve
+from consumer.brokers import resolve
 from consumer.config import Config
 from consumer.demo.cleanup import delete_everything
 from consumer.demo.feed_process import FeedProcess, interrupts_held
@@ -59,7 +59,7 @@ def play(options: DemoOptions) -> int:
 def _play(options: DemoOptions, console: Console) -> int:
     simulation = simulation_of(options, datetime.now(UTC))
     with ExitStack() as stack:
-        broker = stack.enter_context(resolve(cast("Wanted", options.broker), options.bootstrap))
+        broker = stack.enter_context(resolve(options.broker, options.bootstrap))
         console.print(f"broker: {broker}")
         config = config_of(options, broker.bootstrap, uuid.uuid4().hex[:8])
         stack.enter_context(_topics(config, shared=options.bootstrap is not None))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 
 from consumer.simulator.personas import PERSONAS, Persona
+from schemas.limits import CURRENCY_PATTERN
+
+#: The contract ends with 2199; clocks of a run may be ten years ahead.
+_LATEST_US = int(datetime(2185, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,10 @@ class SimulationSettings:
             raise ValueError("simulation: customers and days must be at least 1, seed at least 0")
         if self.start.tzinfo is None or self.start_us % 86_400_000_000:
             raise ValueError("simulation: start must be 00:00 UTC of a day, with its time zone")
+        if self.start.year < 1990 or self.start_us + self.days * 86_400_000_000 > _LATEST_US:
+            raise ValueError("simulation: must lie between 1990 and 2185")
+        if not re.fullmatch(CURRENCY_PATTERN, self.currency):
+            raise ValueError(f"simulation: currency {self.currency!r} is not three capital letters")
         if not self.personas or min(p.share for p in self.personas) <= 0:
             raise ValueError("simulation: at least one persona, each with a share above 0")
         shares = (self.new_customer_share, self.silent_churn_share, self.closed_share)
@@ -141,6 +150,8 @@ class SimulationSettings:
             raise ValueError("simulation: activity must be positive")
         if self.chunk_hours is not None and (self.chunk_hours < 1 or 24 % self.chunk_hours):
             raise ValueError("simulation: chunk_hours must divide 24")
+        if self.drift is not None and self.drift.start_day >= self.days:
+            raise ValueError(f"drift: day {self.drift.start_day:g} is after the {self.days} days of the run")
         if self.migration is not None:
             self._check_migration(self.migration)
 
@@ -148,6 +159,8 @@ class SimulationSettings:
         names = [p.name for p in self.personas]
         if migration.to is not None and migration.to not in names:
             raise ValueError(f"migration: unknown persona {migration.to!r}, one of {names}")
+        if migration.day >= self.days:
+            raise ValueError(f"migration: day {migration.day} is after the {self.days} days of the run")
         if len(names) < 2:
             raise ValueError("migration: needs at least two personas")
 

@@ -64,7 +64,7 @@ def consumer(broker: Broker, group: str, **settings: Any) -> Consumer:
 
 def read_to_end(reader: Consumer, partitions: set[int]) -> list[Message]:
     """Records until every partition of `partitions` has reported its end."""
-    records, waiting, deadline = [], set(partitions), Deadline(30)
+    records, waiting, deadline = [], set(partitions), Deadline(90)
     while waiting:
         assert not deadline.expired, f"no end of partitions {waiting}"
         for message in reader.consume(100, timeout=0.2):
@@ -165,7 +165,7 @@ def test_range_gives_a_member_the_same_partition_of_every_topic(
         create_topic(broker, name, partitions=2)
     group = new_name("group")
     members = [consumer(broker, group, **{"session.timeout.ms": 6000}) for _ in range(2)]
-    deadline = Deadline(40)
+    deadline = Deadline(90)
     try:
         for member in members:
             member.subscribe(topics)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import structlog
 
@@ -41,6 +42,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "Traceback" not in captured.err
+    assert '"logger"' not in captured.err
     return code, captured.err
 
 
@@ -51,15 +53,30 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (("run", "--set", "http.port"), ExitCode.CONFIG, "NAME=VALUE"),
         (("run", "--config", "/absent.yaml"), ExitCode.CONFIG, "/absent.yaml cannot be read"),
         (("run", "--no-such-option"), ExitCode.CONFIG, "No such option"),
-        (("topics", "check", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
+        (("run", "-b", "no host"), ExitCode.CONFIG, "host:port, comma separated"),
+        (("run", "--set", "kafka.client={nonsense: 1}"), ExitCode.CONFIG, '"nonsense"'),
+        (("topics", "check", "--set", "kafka.client={stats_cb: 1}"), ExitCode.CONFIG, "kafka.client"),
+        (("topics", "create", "--set", "kafka.client={security.protocol: x}"), ExitCode.CONFIG, '"x"'),
+        (("simulate", "--kafka", "--set", "kafka.client={nonsense: 1}"), ExitCode.CONFIG, '"nonsense"'),
+        (("topics", "check", "-b", NOBODY), ExitCode.BROKER, f"answered at {NOBODY}"),
+        (("run", "-b", NOBODY), ExitCode.BROKER, "refused"),
         (("topics", "create", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
         (("simulate", "--kafka", "-b", NOBODY), ExitCode.BROKER, "kafka.bootstrap"),
         (("simulate",), ExitCode.CONFIG, "either --out FILE or --kafka"),
         (("simulate", "-o", "-", "--rate", "5"), ExitCode.CONFIG, "--kafka"),
         (("simulate", "-o", "-", "--migrate-day", "1", "--migrate-to", "nobody"), ExitCode.CONFIG, "nobody"),
+        (("simulate", "-o", "-", "--days", "9", "--migrate-day", "9"), ExitCode.CONFIG, "after the 9 days"),
+        (("simulate", "-o", "-", "--days", "9", "--drift-day", "9.5"), ExitCode.CONFIG, "after the 9 days"),
+        (("simulate", "-o", "-", "--currency", "euro"), ExitCode.CONFIG, "'euro'"),
+        (("simulate", "-o", "-", "--start", "9999-12-30"), ExitCode.CONFIG, "1990 and 2185"),
+        (("simulate", "--kafka", "--rate", "1", "--speed", "2"), ExitCode.CONFIG, "one of them"),
         (("simulate", "-o", "/dev/null/x", "--customers", "5"), ExitCode.DATA, "/dev/null/x cannot"),
         (("replay", "/absent.ndjson", "-o", "out"), ExitCode.DATA, "/absent.ndjson does not exist"),
         (("replay", "-", "-", "-o", "out"), ExitCode.DATA, "given twice"),
+        (("demo", "--broker", "nonsense"), ExitCode.CONFIG, "nonsense"),
+        (("replay", "/dev", "-o", "out"), ExitCode.DATA, "/dev is a directory"),
+        (("replay", "/dev/null", "-o", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
+        (("schemas", "export", "/dev/null"), ExitCode.DATA, "/dev/null cannot be written"),
     ],
 )
 def test_a_mistake_is_one_message_with_its_fix(
@@ -69,6 +86,18 @@ def test_a_mistake_is_one_message_with_its_fix(
     got, message = failing(capsys, *arguments)
     assert got == code
     assert words in message
+
+
+def test_the_doctor_goes_on_without_a_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """Client settings that librdkafka refuses are a finding among others."""
+    arguments = ["doctor", "--json", "--set", "kafka.client={nonsense: 1}", "--set", "http.port=0"]
+    assert execute(arguments) == ExitCode.CHECK_FAILED
+    checks = {c["check"]: c for c in json.loads(capsys.readouterr().out)["checks"]}
+    assert "nonsense" in checks["connection"]["detail"]
+    assert [name for name, c in checks.items() if c["verdict"] == "failed"] == ["connection"]
+    assert {name for name, c in checks.items() if c["verdict"] == "skipped"} == {
+        *("topics", "transactions", "clock")
+    }
 
 
 def test_a_bug_is_logged_with_its_traceback(
@@ -83,6 +112,24 @@ def test_a_bug_is_logged_with_its_traceback(
     assert execute(["config", "show"]) == ExitCode.UNEXPECTED
     captured = capsys.readouterr()
     assert "ZeroDivisionError" in captured.err
+    assert captured.out == ""
+
+
+def test_a_bug_before_the_settings_are_read_goes_to_stderr_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it shows no values of local variables."""
+
+    def broken(*_: Any) -> None:
+        secret = "hush" + "hush"
+        raise ZeroDivisionError(len(secret))
+
+    structlog.reset_defaults()
+    monkeypatch.setattr("consumer.config_sources.load_with_origins", broken)
+    assert execute(["config", "show"]) == ExitCode.UNEXPECTED
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.err
+    assert "hushhush" not in captured.err
     assert captured.out == ""
 
 
@@ -186,8 +233,11 @@ def test_topics_and_doctor_and_simulate_on_kafka(
 
     truth = tmp_path / "truth.json"
     run = ["--customers", "50", "--days", "3", "--faults", "realistic", "--truth", str(truth)]
-    assert execute(["simulate", "--kafka", *where, *run, "--rate", "20000"]) == ExitCode.OK
+    assert execute(["simulate", *where, *run, "--rate", "20000"]) == ExitCode.OK
     assert _records(kafka, prefix) == Truth.read(truth).sent.total > 500
+    today = pd.Timestamp.now("UTC").normalize()
+    first = Truth.read(truth).customers["activated_at"].min()
+    assert first in (today - pd.Timedelta(days=3), today - pd.Timedelta(days=4)), "not of the last days"
 
 
 def _records(kafka: Broker, prefix: str) -> int:

@@ -76,6 +76,9 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     ("text", "words"),
     [
         ("kafka: [", "not valid YAML"),
+        ("http: {port: 1}\nhttp: {port: 2}", "http is given twice"),
+        ("http: {port: 1, port: 2}", "port is given twice"),
+        ("? [a]\n: 1", "not valid YAML"),
         ("- a\n- b", "holds a list"),
         ("kafka: localhost", "must be a group"),
         ("kafka: {bootstrap: 5}", "kafka.bootstrap = 5"),

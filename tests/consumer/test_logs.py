@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -47,6 +48,25 @@ def test_an_exception_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) ->
         structlog.get_logger("x").exception("failed")
     line = json.loads(capsys.readouterr().err)
     assert line["exception"][0]["exc_type"] == "ValueError"
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_tells_no_secret(
+    capsys: pytest.CaptureFixture[str], log_format: Literal["json", "console"]
+) -> None:
+    """Values of local variables stay out: settings hold passwords, records hold customers."""
+    configure_logging("info", log_format)
+
+    def connect(settings: dict[str, str]) -> None:
+        raise ValueError(len(settings))
+
+    try:
+        connect({"sasl.password": "hush" + "hush"})
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    text = capsys.readouterr().err
+    assert "connect" in text
+    assert "hushhush" not in text
 
 
 def test_the_last_configuration_holds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,11 @@ def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
         ({"windows_days": 3}, ["windows_days", "not permitted"]),
         ({"name": "Bad Name"}, ["name"]),
         ({"where": {"planet": "mars"}}, ["where", "planet"]),
+        ({"colour": "red"}, ["features.0.colour (of 'f')", "not permitted"]),
+        ({"aggregate": "median"}, ["features.0.aggregate (of 'f')", "'active_days'"]),
+        ({"where": {"channel": "shop"}}, ["f", "fits none", "only care_contact"]),
+        ({"events": ["voice"], "where": {"technology": "5g"}}, ["f", "fits none", "only data"]),
+        ({"where": {"international": True}}, ["f", "fits none", "only voice, sms"]),
     ],
 )
 def test_errors_name_the_feature_and_the_fix(change: dict[str, Any], words: list[str]) -> None:
@@ -106,6 +111,28 @@ def test_services_that_are_counted_are_told_apart() -> None:
     assert vocabulary_of(spec).levels["services"] == tuple(f"own-{i}" for i in range(MAX_SERVICES))
     with pytest.raises(SpecError, match="at most 31"):
         parse_spec(text_of([{**feature, "levels": [*wanted, "one more"]}]))
+
+
+def test_a_named_technology_is_told_apart() -> None:
+    """A condition on a technology of its own does not count the other unknown ones."""
+    spec = parse_spec(text_of([{**GOOD, "where": {"technology": "6G "}}]))
+    vocabulary = vocabulary_of(spec)
+    assert "6g" in vocabulary.levels["technology"]
+    assert vocabulary.code("technology", "6g") != vocabulary.code("technology", "7g")
+
+
+def test_windows_have_a_limit() -> None:
+    """A specification that no machine holds is refused with what to do, not with a lack of memory."""
+    events = ("data", "voice", "sms", "invoice", "payment", "topup", "care_contact")
+    features = [
+        {**GOOD, "name": f"f_{event}_{days}", "events": [event], "window_days": days}
+        for event in events
+        for days in (7, 30, 60, 90, 120, 180, 240, 300, 366)
+    ]
+    assert compile_plan(parse_spec(text_of(features)))
+    filtered = [{**f, "name": f"{f['name']}_n", "where": {"night": True}} for f in features]
+    with pytest.raises(SpecError, match=r"126 KiB per customer, more than 64 KiB; .*bucket: week"):
+        compile_plan(parse_spec(text_of(features + filtered)))
 
 
 def test_features_share_accumulators() -> None:

@@ -19,6 +19,7 @@ from online_model.intake import Release
 from online_model.partition import FIRST_REACH_US, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.rows import NEVER
+from online_model.spec import CONDITIONS
 from tests.online_model.oracle import Oracle, first_watermark
 from tests.online_model.streams import DAY, DEFAULT, HOUR, T0, TOPIC_OF, Event, Log, random_event, small_spec
 
@@ -144,7 +145,12 @@ def specifications(draw: st.DrawFn) -> list[dict[str, Any]]:
             levels = {"attribute": "services", "levels": ["music", "cloud", "tv"]}
             feature |= {"aggregate": "one_hot", **levels}
         elif aggregate not in {"tenure", "revenue"}:
-            feature["where"] = draw(FILTERS)
+            chosen = draw(FILTERS)
+            feature["where"] = {
+                name: value
+                for name, value in chosen.items()
+                if value in (False, "outgoing") or event in CONDITIONS.get(name, (event,))
+            }
         feature["per"] = draw(st.sampled_from([1.0, 60.0])) if aggregate != "services" else 1.0
         features.append(feature)
     return features

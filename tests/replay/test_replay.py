@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumer.errors import DataError
-from consumer.simulator import Faults, Simulation, SimulationSettings, write_ndjson
+from consumer.simulator import FaultKind, Faults, Simulation, SimulationSettings, write_ndjson
+from tests.planted import ALWAYS, FAULTS, MOSTLY, check_refused, fault_of_records
 from tests.replay.simulated import Replayed, replay
 
 _SETTINGS = SimulationSettings(customers=400, days=35, seed=11, activity=0.2)
@@ -55,6 +57,25 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     lines = (tmp_path / "events.ndjson").read_bytes().split(b"\n")
     for reject in rejects:
         assert lines[reject["line"] - 1].decode("utf-8", "backslashreplace") == reject["raw"]
+
+
+def test_each_planted_fault_is_refused_for_its_reason(tmp_path: Path) -> None:
+    """Whatever shows in the files of the topics: all of it where that is certain, and nothing else."""
+    settings = SimulationSettings(
+        customers=250, days=30, seed=12, activity=0.25, closed_share=0.0, faults=FAULTS
+    )
+    simulation = Simulation(settings)
+    written = write_ndjson(simulation, tmp_path / "events", split_by_topic=True)
+    done = replay([tmp_path / "events" / f"{topic}.ndjson" for topic in _TOPICS], tmp_path / "out", k=5)
+    fault_of = {value: fault for (_, _, value), fault in fault_of_records(settings).items()}
+    refused = [(fault_of[r["raw"].encode()], r["reason"]) for r in done.lines("rejects.ndjson")]
+    planted = simulation.truth.sent.by_fault
+    # A file has neither keys nor partitions.
+    check_refused(refused, planted, {*ALWAYS, *MOSTLY} - {FaultKind.KEY_MISMATCH, FaultKind.MISROUTED})
+    outcomes = ("accepted", "duplicate", "late", "rejected", "dropped")
+    assert sum(done.summary[outcome] for outcome in outcomes) == written == simulation.truth.sent.total
+    assert done.summary["rejects"] == Counter(reason for _, reason in refused)
+    assert done.summary["duplicate"] == planted["duplicate"] > 50
 
 
 def test_bad_clocks_do_not_move_the_watermark(tmp_path: Path) -> None:

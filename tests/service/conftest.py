@@ -114,9 +114,9 @@ def run(kafka: Broker) -> Run:
     return made
 
 
-def world_with_model(run: Run, kafka: Broker, source: Simulation) -> World:
+def world_with_model(run: Run, kafka: Broker, source: Simulation, **settings: Any) -> World:
     """Fresh topics with events and the model of the run: everything is decided from the first event on."""
-    world = World.make(kafka)
+    world = World.make(kafka, **settings)
     model = run.records[run.world.names.models][0]
     producer = make_producer(plain_producer_settings(world.config))
     producer.produce(world.names.models, cast("bytes", model.value), model.key, partition=0)

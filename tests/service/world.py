@@ -132,7 +132,7 @@ class World:
         return [from_json(cast("bytes", r.value), AuditRecord) for r in self.read(self.names.audit)]
 
 
-def turn_until(service: Service, done: Callable[[], bool], timeout_s: float = 120.0) -> int:
+def turn_until(service: Service, done: Callable[[], bool], timeout_s: float = 240.0) -> int:
     """Turns the loop until `done` and commits what it did; the number of turns."""
     end, turns = time.monotonic() + timeout_s, 0
     while not done():
