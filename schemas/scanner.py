@@ -20,17 +20,17 @@ from schemas.kernel import kernel
 from schemas.records import RawRecords
 from schemas.usage_scan import Rows, Source, scan_records
 
-#: Words of a level that no plain text is equal to.
-_NO_WORDS: Final = (-1, -1)
+#: Words of a level that no plain text is equal to: no ASCII.
+_NO_WORDS: Final = (np.uint64(2**64 - 1), np.uint64(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What was found in `records`: columns by record, and their values and keys joined."""
+    """What was found in `records`: columns by record, their values joined, and their keys."""
 
     records: RawRecords
     rows: Rows
-    values: StringColumn
+    values: UInt8Array
     keys: StringColumn
 
     def left_over(self) -> Int64Array:
@@ -74,7 +74,7 @@ class Scan:
         ends = np.zeros(len(ok) + 1, np.int64)
         np.cumsum(rows.id_length * ok, out=ends[1:])
         data = np.empty(ends[-1], np.uint8)
-        _copy_ids(rows, self.values.data, others.data, ends, data)
+        _copy_ids(rows, self.values, others.data, ends, data)
         return StringColumn(data, ends[np.concatenate(([True], ok))])
 
 
@@ -84,7 +84,7 @@ class Scanner:
     def __init__(self, vocabulary: Vocabulary) -> None:
         levels = vocabulary.levels.get("technology", ())
         table = [tokens.words(level) if _is_plain(level) else _NO_WORDS for level in levels]
-        self._technologies = np.array(table, np.int64).reshape(-1, 2)
+        self._technologies = np.array(table, np.uint64).reshape(-1, 2)
 
     def scan(self, records: RawRecords) -> Scan:
         """What can be taken of `records`. Never raises for any bytes."""
@@ -99,8 +99,9 @@ class Scanner:
             id_start=np.zeros(n, np.int64),
             id_length=np.zeros(n, np.int64),
         )
-        scan_records(Source(values.data, values.ends, keys.data, keys.ends, self._technologies), rows)
-        return Scan(records, rows, values, keys)
+        text, key_text = tokens.text_of(values.data), tokens.text_of(keys.data)
+        scan_records(Source(text, values.ends, key_text, keys.ends, self._technologies), rows)
+        return Scan(records, rows, values.data, StringColumn(keys.data[: keys.ends[n]], keys.ends[: n + 1]))
 
 
 def _is_plain(level: str) -> bool:
@@ -109,10 +110,11 @@ def _is_plain(level: str) -> bool:
 
 
 def _joined(strings: list[bytes | None]) -> StringColumn:
+    """`strings` with `tokens.PADDING` after the last; missing ones are empty, as no event or key is."""
     try:
-        return StringColumn.from_bytes(strings)  # type: ignore[arg-type]
-    except TypeError:  # a tombstone or a missing key; no event is empty and no identifier either
-        return StringColumn.from_bytes([string or b"" for string in strings])
+        return StringColumn.from_bytes([*strings, tokens.PADDING])  # type: ignore[list-item]
+    except TypeError:
+        return StringColumn.from_bytes([*(string or b"" for string in strings), tokens.PADDING])
 
 
 def _renumbered(profiles: ProfileColumns, at: Int64Array, ok: npt.NDArray[np.bool_]) -> ProfileColumns:

@@ -1,18 +1,21 @@
 """Kernels that read one token of plain JSON: ASCII without escapes, numbers without exponents.
 
-Each gets the bytes of a batch, where to read, and where the record ends, and returns what it read and
-where it stopped. Numba checks no bounds, so nothing is read at or after `end`; a token that is not
-plain "stops at `end`", where no record can go on: every caller finds out at its next step.
+Each gets the text of a batch, where to read, and where the record ends, and returns what it read and
+where it stopped. A token that is not plain "stops at `end`" (or after it), where no record can go on:
+the caller finds out at its next step. Numba checks no bounds: characters are read before `end` only,
+words of eight characters from before `end`, and the text goes on for `PADDING` characters after the
+last record.
 
-A short text is two words of eight characters each, first character lowest: names and categories of at
-most 16 characters compare like numbers.
+Eight characters are one number, so that names are compared, and quotes found, eight characters at a
+time (a third of the time of a loop over characters).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas import limits
 from schemas.batch import UInt8Array
@@ -24,15 +27,24 @@ QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
 _SPACE, _TILDE = ord(" "), ord("~")
 _ZERO, _NINE, _POINT = ord("0"), ord("9"), ord(".")
-_TO_LOWER = ord(" ")  # the bit between letters
+_TO_LOWER = np.uint64(0x20)  # the bit between the cases of a letter
 _UPPER_A, _UPPER_Z, _LOWER_A, _LOWER_Z = ord("A"), ord("Z"), ord("a"), ord("z")
 _DASH, _COLON, _PLUS, _T, _Z = ord("-"), ord(":"), ord("+"), ord("T"), ord("Z")
 
 _SHORTEST_TIME: Final = len("1970-01-01T00:00:00Z")
 
-#: Most characters of a short text.
-SHORT: Final = 16
 _WORD: Final = 8
+#: Most characters of a short text.
+SHORT: Final = 2 * _WORD
+#: Characters to append to a text: a short text is looked for up to 16 characters after the record.
+PADDING: Final = bytes(SHORT)
+
+_ONE: Final = np.uint64(1)
+_BYTE: Final = np.uint64(8)
+_ONES: Final = np.uint64(0x01_01_01_01_01_01_01_01)
+_HIGHS: Final = np.uint64(0x80_80_80_80_80_80_80_80)
+_SPACES, _QUOTES = np.uint64(_ONES * _SPACE), np.uint64(_ONES * QUOTE)
+_BACKSLASHES, _DELETES = np.uint64(_ONES * _BACKSLASH), np.uint64(_ONES * 0x7F)
 
 #: Up to 15 digits are below 2**53, and powers of ten up to 22 are exact: one division rounds once, so it
 #: gives the nearest double (Clinger 1990, the fast path of every parser of numbers).
@@ -42,16 +54,34 @@ _POWERS_OF_TEN: Final = np.array([10.0**power for power in range(_DIGITS + 1)])
 _MICROSECONDS: Final = np.array([10 ** (6 - digits) for digits in range(7)], np.int64)
 
 
-Words = tuple[int, int]
+Words = tuple[np.uint64, np.uint64]
+
+
+class Text(NamedTuple):
+    """Characters, uint8[m], and the words that begin at each of them, [m - 7] of packed uint64."""
+
+    data: UInt8Array
+    words: npt.NDArray[Any]
+
+
+def text_of(data: UInt8Array) -> Text:
+    """`data` (contiguous, padded with `PADDING`) as characters and words, both on the same memory."""
+    # a field of a packed record: numba then knows that the number is not aligned
+    word = np.dtype([("word", "<u8")])
+    return Text(data, np.ndarray((len(data) - _WORD + 1,), word, data.data, 0, (1,)))
 
 
 def words(text: str) -> Words:
-    """The two words of a short ASCII text."""
+    """The two words of a short ASCII text, first character lowest, zeros after it."""
     data = text.encode("ascii")
-    return int.from_bytes(data[:_WORD], "little"), int.from_bytes(data[_WORD:SHORT], "little")
+    return np.uint64(int.from_bytes(data[:_WORD], "little")), np.uint64(
+        int.from_bytes(data[_WORD:], "little")
+    )
 
 
-TRUE, FALSE, NULL = words("true")[0], words("false")[0], words("null")[0]
+TRUE, FALSE, NULL = 1, 2, 3
+_TRUE, _FALSE, _NULL = words("true")[0], words("false")[0], words("null")[0]
+_FOUR, _FIVE = np.uint64(2**32 - 1), np.uint64(2**40 - 1)
 
 
 @inlined
@@ -69,60 +99,77 @@ def is_at(data: UInt8Array, at: int, end: int, sign: int) -> bool:
 
 
 @inlined
-def short_text(data: UInt8Array, at: int, end: int) -> tuple[Words, int]:
-    """The words of a quoted text, whatever its characters; after the closing quote."""
-    first = second = 0
-    if not is_at(data, at, end, QUOTE):
-        return (first, second), end
-    start = at + 1
-    for shift in range(SHORT + 1):
-        at = start + shift
-        if at >= end:
-            break
-        if data[at] == QUOTE:
-            return (first, second), at + 1
-        if shift < _WORD:
-            first |= int(data[at]) << (8 * shift)
-        elif shift < SHORT:
-            second |= int(data[at]) << (8 * (shift - _WORD))
-    return (first, second), end
+def _before(marks: np.uint64) -> np.uint64:
+    """Ones in all bits of the characters before the first that has its highest bit set in `marks`."""
+    return ((marks - _ONE) & ~marks) >> np.uint64(7)
 
 
 @inlined
-def category(data: UInt8Array, at: int, end: int) -> tuple[Words, int]:
+def _count(mask: np.uint64) -> int:
+    """Number of characters of a result of `_before`, seven at most."""
+    return int(np.int64(((mask & _ONES) * _ONES) >> np.uint64(56)))
+
+
+@inlined
+def _to_quote(word: np.uint64) -> tuple[np.uint64, int]:
+    """The characters before the first quote, zeros in place of the others, and their number."""
+    word_or_quote = word ^ _QUOTES
+    marks = (word_or_quote - _ONES) & ~word_or_quote & _HIGHS  # the lowest mark is exact
+    if marks == 0:
+        return word, _WORD
+    mask = _before(marks)
+    return word & mask, _count(mask)
+
+
+@inlined
+def short_text(text: Text, at: int, end: int) -> tuple[Words, int]:
+    """The words of a quoted text, whatever its characters; after the closing quote."""
+    first, second = np.uint64(0), np.uint64(0)
+    if not is_at(text.data, at, end, QUOTE):
+        return (first, second), end
+    first, length = _to_quote(text.words[at + 1].word)
+    if length == _WORD:
+        second, more = _to_quote(text.words[at + 1 + _WORD].word)
+        length += more
+    at += 1 + length
+    if not is_at(text.data, at, end, QUOTE):
+        return (first, second), end
+    return (first, second), at + 1
+
+
+@inlined
+def category(text: Text, at: int, end: int) -> tuple[Words, int]:
     """The words of a quoted text of letters and digits, in lower case; after the closing quote.
 
     Of such texts lower case is all that `normalise_category` changes.
     """
-    (first, second), after = short_text(data, at, end)
+    (first, second), after = short_text(text, at, end)
     if after - at < 3:  # quotes and nothing between them
         return (first, second), end
-    for place in range(at + 1, after - 1):
-        sign = data[place]
+    for place in range(after - at - 2):
+        sign = text.data[at + 1 + place]
         is_upper = _UPPER_A <= sign <= _UPPER_Z
         if not (is_upper or _LOWER_A <= sign <= _LOWER_Z or _ZERO <= sign <= _NINE):
             return (first, second), end
-        if is_upper:
-            shift = place - at - 1
-            if shift < _WORD:
-                first |= _TO_LOWER << (8 * shift)
-            else:
-                second |= _TO_LOWER << (8 * (shift - _WORD))
+        if is_upper and place < _WORD:
+            first |= _TO_LOWER << (_BYTE * np.uint64(place))
+        elif is_upper:
+            second |= _TO_LOWER << (_BYTE * np.uint64(place - _WORD))
     return (first, second), after
 
 
 @inlined
-def literal(data: UInt8Array, at: int, end: int) -> tuple[int, int]:
-    """Word of `true`, `false` or `null`; after it."""
-    word = 0
-    for shift in range(6):
-        if at >= end or not _LOWER_A <= data[at] <= _LOWER_Z:
-            break
-        word |= int(data[at]) << (8 * shift)
-        at += 1
-    if word == TRUE or word == FALSE or word == NULL:
-        return word, at
-    return word, end
+def literal(text: Text, at: int, end: int) -> tuple[int, int]:
+    """`TRUE`, `FALSE` or `NULL`; after it."""
+    if at < end:
+        word = text.words[at].word
+        if word & _FIVE == _FALSE:
+            return FALSE, at + 5
+        if word & _FOUR == _TRUE:
+            return TRUE, at + 4
+        if word & _FOUR == _NULL:
+            return NULL, at + 4
+    return 0, end
 
 
 @inlined
@@ -160,23 +207,41 @@ def quotient(digits: int, decimals: int) -> float:
 
 
 @inlined
-def identifier(data: UInt8Array, at: int, end: int) -> tuple[int, int, int]:
+def _plain(word: np.uint64) -> int:
+    """Number of characters before the first that is no printable ASCII, a quote or a backslash."""
+    quote, backslash, delete = word ^ _QUOTES, word ^ _BACKSLASHES, word ^ _DELETES
+    marks = ((quote - _ONES) & ~quote) | ((backslash - _ONES) & ~backslash) | ((delete - _ONES) & ~delete)
+    marks = (marks | ((word - _SPACES) & ~word) | word) & _HIGHS
+    return _WORD if marks == 0 else _count(_before(marks))
+
+
+@inlined
+def identifier(text: Text, at: int, end: int) -> tuple[int, int, int]:
     """Start and length of a quoted identifier of printable ASCII; after the closing quote."""
-    if not is_at(data, at, end, QUOTE):
+    if not is_at(text.data, at, end, QUOTE):
         return at, 0, end
     start = at + 1
-    at = start
-    while at < end and at - start <= limits.ID_LENGTH:
-        sign = data[at]
-        if sign == QUOTE:
-            break
-        if sign < _SPACE or sign > _TILDE or sign == _BACKSLASH:
-            return start, 0, end
-        at += 1
+    at, step = start, _WORD
+    while step == _WORD and at < end and at - start <= limits.ID_LENGTH:
+        step = _plain(text.words[at].word)
+        at += step
     length = at - start
-    if at >= end or length == 0 or length > limits.ID_LENGTH:
-        return start, length, end
+    if length == 0 or length > limits.ID_LENGTH or not is_at(text.data, at, end, QUOTE):
+        return start, 0, end
     return start, length, at + 1
+
+
+@inlined
+def is_equal(text: Text, start: int, other: Text, other_start: int, length: int) -> bool:
+    """Whether the `length` characters from `start` on are the same in the other text."""
+    for place in range(0, length, _WORD):
+        difference = text.words[start + place].word ^ other.words[other_start + place].word
+        rest = length - place
+        if rest < _WORD:
+            difference <<= _BYTE * np.uint64(_WORD - rest)
+        if difference != 0:
+            return False
+    return True
 
 
 @inlined

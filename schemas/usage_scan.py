@@ -14,7 +14,7 @@ import numpy.typing as npt
 from schemas import limits, tokens
 from schemas.batch import Flag, Float64Array, Int64Array, Kind, UInt8Array
 from schemas.kernel import inlined, kernel
-from schemas.tokens import Words
+from schemas.tokens import Text, Words
 
 _OPEN, _CLOSE, _COLON, _COMMA = ord("{"), ord("}"), ord(":"), ord(",")
 
@@ -56,13 +56,13 @@ _W_INCOMING = tokens.words("incoming")
 
 
 class Source(NamedTuple):
-    """What the kernel reads: joined records and keys, and the words of the technologies, int64[levels, 2]."""
+    """What the kernel reads: joined records and keys, and words of the technologies, uint64[levels, 2]."""
 
-    data: UInt8Array
+    text: Text
     ends: Int64Array
-    keys: UInt8Array
+    keys: Text
     key_ends: Int64Array
-    technologies: Int64Array
+    technologies: npt.NDArray[np.uint64]
 
 
 class Rows(NamedTuple):
@@ -91,13 +91,13 @@ def scan_records(source: Source, rows: Rows) -> None:
 
 @inlined
 def _scan_record(source: Source, row: int, rows: Rows) -> bool:
-    data, end = source.data, source.ends[row + 1]
+    text, data, end = source.text, source.text.data, source.ends[row + 1]
     at = tokens.skip(data, source.ends[row], end)
     if not tokens.is_at(data, at, end, _OPEN):
         return False
     seen = 0
     while True:
-        name, at = tokens.short_text(data, tokens.skip(data, at + 1, end), end)
+        name, at = tokens.short_text(text, tokens.skip(data, at + 1, end), end)
         at = tokens.skip(data, at, end)
         field = _field(name)
         if field == 0 or seen & field or not tokens.is_at(data, at, end, _COLON):
@@ -147,29 +147,29 @@ def _field(name: Words) -> int:
 @inlined
 def _scan_value(source: Source, field: int, at: int, row: int, rows: Rows) -> int:
     """Reads the value of `field` into its column; after it, the end of the record if it is not plain."""
-    data, end = source.data, source.ends[row + 1]
+    text, data, end = source.text, source.text.data, source.ends[row + 1]
     if field == _EVENT_ID:
-        rows.id_start[row], rows.id_length[row], at = tokens.identifier(data, at, end)
+        rows.id_start[row], rows.id_length[row], at = tokens.identifier(text, at, end)
     elif field == _CUSTOMER_ID:
-        start, length, at = tokens.identifier(data, at, end)
+        start, length, at = tokens.identifier(text, at, end)
         if not _is_key(source, start, length, row):
             at = end
     elif field == _EVENT_TIME:
         rows.time_us[row], at = tokens.time(data, at, end)
     elif field == _TYPE:
-        text, at = tokens.short_text(data, at, end)
-        rows.kind[row], at = _kind(text, at, end)
+        words, at = tokens.short_text(text, at, end)
+        rows.kind[row], at = _kind(words, at, end)
     elif field == _ROAMING or field == _INTERNATIONAL:
-        word, at = tokens.literal(data, at, end)
+        word, at = tokens.literal(text, at, end)
         if word == tokens.TRUE:
             rows.flags[row] |= _IS_ROAMING if field == _ROAMING else _IS_INTERNATIONAL
         elif word != tokens.FALSE:
             at = end
     elif field == _DIRECTION:
-        text, at = tokens.short_text(data, at, end)
-        if text == _W_INCOMING:
+        words, at = tokens.short_text(text, at, end)
+        if words == _W_INCOMING:
             rows.flags[row] |= _IS_INCOMING
-        elif text != _W_OUTGOING:
+        elif words != _W_OUTGOING:
             at = end
     elif field == _TECHNOLOGY:
         rows.category[row], at = _technology(source, at, end)
@@ -185,22 +185,18 @@ def _scan_value(source: Source, field: int, at: int, row: int, rows: Rows) -> in
 def _is_key(source: Source, start: int, length: int, row: int) -> bool:
     """Whether the text at `start` of the records is the key of the row."""
     key = source.key_ends[row]
-    if source.key_ends[row + 1] - key != length:
-        return False
-    for place in range(length):
-        if source.data[start + place] != source.keys[key + place]:
-            return False
-    return True
+    is_long = source.key_ends[row + 1] - key == length
+    return is_long and tokens.is_equal(source.text, start, source.keys, key, length)
 
 
 @inlined
-def _kind(text: Words, at: int, end: int) -> tuple[int, int]:
+def _kind(words: Words, at: int, end: int) -> tuple[int, int]:
     """Kind of a type, and `at`; the `end` where it is none of the three."""
-    if text == _W_DATA:
+    if words == _W_DATA:
         return _DATA, at
-    if text == _W_VOICE:
+    if words == _W_VOICE:
         return _VOICE, at
-    if text == _W_SMS:
+    if words == _W_SMS:
         return _SMS, at
     return _DATA, end
 
@@ -208,12 +204,12 @@ def _kind(text: Words, at: int, end: int) -> tuple[int, int]:
 @inlined
 def _technology(source: Source, at: int, end: int) -> tuple[int, int]:
     """Code of a technology as by `Vocabulary.code`; after it."""
-    if at < end and source.data[at] != tokens.QUOTE:
-        word, at = tokens.literal(source.data, at, end)
+    if not tokens.is_at(source.text.data, at, end, tokens.QUOTE):
+        word, at = tokens.literal(source.text, at, end)
         return 0, at if word == tokens.NULL else end
-    text, at = tokens.category(source.data, at, end)
+    words, at = tokens.category(source.text, at, end)
     levels = source.technologies
     for level in range(len(levels)):
-        if text == (levels[level, 0], levels[level, 1]):
+        if words == (levels[level, 0], levels[level, 1]):
             return level + 1, at
     return len(levels) + 1, at
