@@ -71,16 +71,22 @@ def text_of(data: UInt8Array) -> Text:
     return Text(data, np.ndarray((len(data) - _WORD + 1,), word, data.data, 0, (1,)))
 
 
+def _word(data: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(data, "little"))
+
+
 def words(text: str) -> Words:
-    """The two words of a short ASCII text, first character lowest, zeros after it."""
-    data = text.encode("ascii")
-    return np.uint64(int.from_bytes(data[:_WORD], "little")), np.uint64(
-        int.from_bytes(data[_WORD:], "little")
-    )
+    """The two words of a short ASCII text, first character lowest.
+
+    The closing quote belongs to it, as far as there is room, and zeros follow: without the quote a text
+    that ends in NUL would have the words of a shorter one.
+    """
+    data = text.encode("ascii") + b'"'
+    return _word(data[:_WORD]), _word(data[_WORD:SHORT])
 
 
 TRUE, FALSE, NULL = 1, 2, 3
-_TRUE, _FALSE, _NULL = words("true")[0], words("false")[0], words("null")[0]
+_TRUE, _FALSE, _NULL = _word(b"true"), _word(b"false"), _word(b"null")
 _FOUR, _FIVE = np.uint64(2**32 - 1), np.uint64(2**40 - 1)
 
 
@@ -99,26 +105,25 @@ def is_at(data: UInt8Array, at: int, end: int, sign: int) -> bool:
 
 
 @inlined
-def _before(marks: np.uint64) -> np.uint64:
-    """Ones in all bits of the characters before the first that has its highest bit set in `marks`."""
-    return ((marks - _ONE) & ~marks) >> np.uint64(7)
+def _up_to(marks: np.uint64) -> np.uint64:
+    """Ones in all bits up to and with the first character that has its highest bit set in `marks`."""
+    return marks ^ (marks - _ONE)
 
 
 @inlined
-def _count(mask: np.uint64) -> int:
-    """Number of characters of a result of `_before`, seven at most."""
-    return int(np.int64(((mask & _ONES) * _ONES) >> np.uint64(56)))
+def _before(marks: np.uint64) -> int:
+    """Number of characters before the first that has its highest bit set in `marks`."""
+    return int(np.int64(((_up_to(marks) & _ONES) * _ONES) >> np.uint64(56))) - 1
 
 
 @inlined
 def _to_quote(word: np.uint64) -> tuple[np.uint64, int]:
-    """The characters before the first quote, zeros in place of the others, and their number."""
-    word_or_quote = word ^ _QUOTES
-    marks = (word_or_quote - _ONES) & ~word_or_quote & _HIGHS  # the lowest mark is exact
+    """The characters up to the first quote, zeros in place of those after it, and the number before it."""
+    zero_at_quotes = word ^ _QUOTES
+    marks = (zero_at_quotes - _ONES) & ~zero_at_quotes & _HIGHS  # the lowest mark is exact
     if marks == 0:
         return word, _WORD
-    mask = _before(marks)
-    return word & mask, _count(mask)
+    return word & _up_to(marks), _before(marks)
 
 
 @inlined
@@ -212,7 +217,7 @@ def _plain(word: np.uint64) -> int:
     quote, backslash, delete = word ^ _QUOTES, word ^ _BACKSLASHES, word ^ _DELETES
     marks = ((quote - _ONES) & ~quote) | ((backslash - _ONES) & ~backslash) | ((delete - _ONES) & ~delete)
     marks = (marks | ((word - _SPACES) & ~word) | word) & _HIGHS
-    return _WORD if marks == 0 else _count(_before(marks))
+    return _WORD if marks == 0 else _before(marks)
 
 
 @inlined
