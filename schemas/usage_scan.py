@@ -36,23 +36,23 @@ _HIGHEST: Final = np.array([limits.MEGABYTES, limits.SECONDS, limits.COUNT], np.
 _DATA, _VOICE, _SMS = int(Kind.DATA), int(Kind.VOICE), int(Kind.SMS)
 _IS_ROAMING, _IS_INTERNATIONAL, _IS_INCOMING = int(Flag.ROAMING), int(Flag.INTERNATIONAL), int(Flag.INCOMING)
 
-# Names and values that are compared.
-_W_TYPE = tokens.words("type")
-_W_EVENT_ID = tokens.words("event_id")
-_W_CUSTOMER_ID = tokens.words("customer_id")
-_W_EVENT_TIME = tokens.words("event_time")
-_W_MEGABYTES = tokens.words("megabytes")
-_W_DURATION_SECONDS = tokens.words("duration_seconds")
-_W_COUNT = tokens.words("count")
-_W_ROAMING = tokens.words("roaming")
-_W_INTERNATIONAL = tokens.words("international")
-_W_DIRECTION = tokens.words("direction")
-_W_TECHNOLOGY = tokens.words("technology")
-_W_DATA = tokens.words("data")
-_W_VOICE = tokens.words("voice")
-_W_SMS = tokens.words("sms")
-_W_OUTGOING = tokens.words("outgoing")
-_W_INCOMING = tokens.words("incoming")
+# Names and values that are looked for.
+_L_TYPE = tokens.literal("type")
+_L_EVENT_ID = tokens.literal("event_id")
+_L_CUSTOMER_ID = tokens.literal("customer_id")
+_L_EVENT_TIME = tokens.literal("event_time")
+_L_MEGABYTES = tokens.literal("megabytes")
+_L_DURATION_SECONDS = tokens.literal("duration_seconds")
+_L_COUNT = tokens.literal("count")
+_L_ROAMING = tokens.literal("roaming")
+_L_INTERNATIONAL = tokens.literal("international")
+_L_DIRECTION = tokens.literal("direction")
+_L_TECHNOLOGY = tokens.literal("technology")
+_L_DATA = tokens.literal("data")
+_L_VOICE = tokens.literal("voice")
+_L_SMS = tokens.literal("sms")
+_L_OUTGOING = tokens.literal("outgoing")
+_L_INCOMING = tokens.literal("incoming")
 
 
 class Source(NamedTuple):
@@ -91,23 +91,23 @@ def scan_records(source: Source, rows: Rows) -> None:
 
 @inlined
 def _scan_record(source: Source, row: int, rows: Rows) -> bool:
-    text, data, end = source.text, source.text.data, source.ends[row + 1]
-    at = tokens.skip(data, source.ends[row], end)
-    if not tokens.is_at(data, at, end, _OPEN):
+    text, end = source.text, source.ends[row + 1]
+    at = tokens.skip(text, source.ends[row], end)
+    if not tokens.is_at(text, at, end, _OPEN):
         return False
     seen = 0
     while True:
-        name, at = tokens.short_text(text, tokens.skip(data, at + 1, end), end)
-        at = tokens.skip(data, at, end)
-        field = _field(name)
-        if field == 0 or seen & field or not tokens.is_at(data, at, end, _COLON):
+        at = tokens.skip(text, at + 1, end)
+        field, length = _field(tokens.ahead(text, at, end))
+        at = tokens.skip(text, tokens.after_text(text, at, end, length), end)
+        if field == 0 or seen & field or not tokens.is_at(text, at, end, _COLON):
             return False
         seen |= field
-        at = _scan_value(source, field, tokens.skip(data, at + 1, end), row, rows)
-        at = tokens.skip(data, at, end)
-        if not tokens.is_at(data, at, end, _COMMA):
+        at = _scan_value(source, field, tokens.skip(text, at + 1, end), row, rows)
+        at = tokens.skip(text, at, end)
+        if not tokens.is_at(text, at, end, _COMMA):
             break
-    if not tokens.is_at(data, at, end, _CLOSE) or tokens.skip(data, at + 1, end) != end:
+    if not tokens.is_at(text, at, end, _CLOSE) or tokens.skip(text, at + 1, end) != end:
         return False
     kind = rows.kind[row]
     if seen & _REQUIRED[kind] != _REQUIRED[kind] or seen & _ALLOWED[kind] != seen:
@@ -116,38 +116,38 @@ def _scan_record(source: Source, row: int, rows: Rows) -> bool:
 
 
 @inlined
-def _field(name: Words) -> int:
-    """Bit of the field with this name, 0 for others."""
-    field = 0
-    if name == _W_EVENT_ID:
-        field = _EVENT_ID
-    elif name == _W_CUSTOMER_ID:
-        field = _CUSTOMER_ID
-    elif name == _W_EVENT_TIME:
-        field = _EVENT_TIME
-    elif name == _W_TYPE:
-        field = _TYPE
-    elif name == _W_ROAMING:
-        field = _ROAMING
-    elif name == _W_MEGABYTES:
-        field = _MEGABYTES
-    elif name == _W_TECHNOLOGY:
-        field = _TECHNOLOGY
-    elif name == _W_DURATION_SECONDS:
-        field = _SECONDS
-    elif name == _W_DIRECTION:
-        field = _DIRECTION
-    elif name == _W_INTERNATIONAL:
-        field = _INTERNATIONAL
-    elif name == _W_COUNT:
-        field = _COUNT
-    return field
+def _field(name: Words) -> tuple[int, int]:
+    """Bit of the field whose name `name` begins with, 0 for others; length of that name."""
+    field, length = 0, 0
+    if tokens.begins(name, _L_EVENT_ID):
+        field, length = _EVENT_ID, _L_EVENT_ID.length
+    elif tokens.begins(name, _L_CUSTOMER_ID):
+        field, length = _CUSTOMER_ID, _L_CUSTOMER_ID.length
+    elif tokens.begins(name, _L_EVENT_TIME):
+        field, length = _EVENT_TIME, _L_EVENT_TIME.length
+    elif tokens.begins(name, _L_TYPE):
+        field, length = _TYPE, _L_TYPE.length
+    elif tokens.begins(name, _L_ROAMING):
+        field, length = _ROAMING, _L_ROAMING.length
+    elif tokens.begins(name, _L_MEGABYTES):
+        field, length = _MEGABYTES, _L_MEGABYTES.length
+    elif tokens.begins(name, _L_TECHNOLOGY):
+        field, length = _TECHNOLOGY, _L_TECHNOLOGY.length
+    elif tokens.begins(name, _L_DURATION_SECONDS):
+        field, length = _SECONDS, _L_DURATION_SECONDS.length
+    elif tokens.begins(name, _L_DIRECTION):
+        field, length = _DIRECTION, _L_DIRECTION.length
+    elif tokens.begins(name, _L_INTERNATIONAL):
+        field, length = _INTERNATIONAL, _L_INTERNATIONAL.length
+    elif tokens.begins(name, _L_COUNT):
+        field, length = _COUNT, _L_COUNT.length
+    return field, length
 
 
 @inlined
 def _scan_value(source: Source, field: int, at: int, row: int, rows: Rows) -> int:
     """Reads the value of `field` into its column; after it, the end of the record if it is not plain."""
-    text, data, end = source.text, source.text.data, source.ends[row + 1]
+    text, end = source.text, source.ends[row + 1]
     if field == _EVENT_ID:
         rows.id_start[row], rows.id_length[row], at = tokens.identifier(text, at, end)
     elif field == _CUSTOMER_ID:
@@ -155,26 +155,23 @@ def _scan_value(source: Source, field: int, at: int, row: int, rows: Rows) -> in
         if not _is_key(source, start, length, row):
             at = end
     elif field == _EVENT_TIME:
-        rows.time_us[row], at = tokens.time(data, at, end)
+        rows.time_us[row], at = tokens.time(text, at, end)
     elif field == _TYPE:
-        words, at = tokens.short_text(text, at, end)
-        rows.kind[row], at = _kind(words, at, end)
+        rows.kind[row], at = _kind(text, at, end)
     elif field == _ROAMING or field == _INTERNATIONAL:
-        word, at = tokens.literal(text, at, end)
-        if word == tokens.TRUE:
-            rows.flags[row] |= _IS_ROAMING if field == _ROAMING else _IS_INTERNATIONAL
-        elif word != tokens.FALSE:
+        flag = _IS_ROAMING if field == _ROAMING else _IS_INTERNATIONAL
+        constant, at = tokens.constant(text, at, end)
+        if constant == tokens.TRUE:
+            rows.flags[row] |= flag
+        elif constant != tokens.FALSE:
             at = end
     elif field == _DIRECTION:
-        words, at = tokens.short_text(text, at, end)
-        if words == _W_INCOMING:
-            rows.flags[row] |= _IS_INCOMING
-        elif words != _W_OUTGOING:
-            at = end
+        flag, at = _direction(text, at, end)
+        rows.flags[row] |= flag
     elif field == _TECHNOLOGY:
         rows.category[row], at = _technology(source, at, end)
     else:
-        digits, decimals, at = tokens.number(data, at, end)
+        digits, decimals, at = tokens.number(text, at, end)
         rows.value[row] = tokens.quotient(digits, decimals)
         if field == _COUNT and decimals:
             at = end
@@ -190,23 +187,35 @@ def _is_key(source: Source, start: int, length: int, row: int) -> bool:
 
 
 @inlined
-def _kind(words: Words, at: int, end: int) -> tuple[int, int]:
-    """Kind of a type, and `at`; the `end` where it is none of the three."""
-    if words == _W_DATA:
-        return _DATA, at
-    if words == _W_VOICE:
-        return _VOICE, at
-    if words == _W_SMS:
-        return _SMS, at
+def _kind(text: Text, at: int, end: int) -> tuple[int, int]:
+    """Kind of the type at `at`; after it."""
+    found = tokens.ahead(text, at, end)
+    if tokens.begins(found, _L_DATA):
+        return _DATA, tokens.after_text(text, at, end, _L_DATA.length)
+    if tokens.begins(found, _L_VOICE):
+        return _VOICE, tokens.after_text(text, at, end, _L_VOICE.length)
+    if tokens.begins(found, _L_SMS):
+        return _SMS, tokens.after_text(text, at, end, _L_SMS.length)
     return _DATA, end
+
+
+@inlined
+def _direction(text: Text, at: int, end: int) -> tuple[int, int]:
+    """Flag of the direction at `at`, 0 for outgoing; after it."""
+    found = tokens.ahead(text, at, end)
+    if tokens.begins(found, _L_OUTGOING):
+        return 0, tokens.after_text(text, at, end, _L_OUTGOING.length)
+    if tokens.begins(found, _L_INCOMING):
+        return _IS_INCOMING, tokens.after_text(text, at, end, _L_INCOMING.length)
+    return 0, end
 
 
 @inlined
 def _technology(source: Source, at: int, end: int) -> tuple[int, int]:
     """Code of a technology as by `Vocabulary.code`; after it."""
-    if not tokens.is_at(source.text.data, at, end, tokens.QUOTE):
-        word, at = tokens.literal(source.text, at, end)
-        return 0, at if word == tokens.NULL else end
+    if not tokens.is_at(source.text, at, end, tokens.QUOTE):
+        constant, at = tokens.constant(source.text, at, end)
+        return 0, at if constant == tokens.NULL else end
     words, at = tokens.category(source.text, at, end)
     levels = source.technologies
     for level in range(len(levels)):
