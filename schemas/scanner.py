@@ -18,6 +18,7 @@ from schemas import tokens
 from schemas.batch import EventBatch, Int64Array, ProfileColumns, StringColumn, Topic, UInt8Array, Vocabulary
 from schemas.kernel import kernel
 from schemas.records import RawRecords
+from schemas.tokens import Text
 from schemas.usage_scan import Rows, Source, scan_records
 
 #: Words of a level that no plain text is equal to: no ASCII.
@@ -26,11 +27,11 @@ _NO_WORDS: Final = (np.uint64(2**64 - 1), np.uint64(0))
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What was found in `records`: columns by record, their values joined, and their keys."""
+    """What was found in `records`: columns by record, their joined values, and their keys."""
 
     records: RawRecords
     rows: Rows
-    values: UInt8Array
+    text: Text
     keys: StringColumn
 
     def left_over(self) -> Int64Array:
@@ -70,12 +71,12 @@ class Scan:
 
     def _event_ids(self, ok: npt.NDArray[np.bool_], others: StringColumn) -> StringColumn:
         """Event ids where `ok`: from the values where taken, else the next of `others`."""
-        rows = self.rows
         ends = np.zeros(len(ok) + 1, np.int64)
-        np.cumsum(rows.id_length * ok, out=ends[1:])
-        data = np.empty(ends[-1], np.uint8)
-        _copy_ids(rows, self.values, others.data, ends, data)
-        return StringColumn(data, ends[np.concatenate(([True], ok))])
+        np.cumsum(self.rows.id_length * ok, out=ends[1:])
+        data = np.empty(ends[-1] + len(tokens.PADDING), np.uint8)
+        _copy_ids(self.rows, self.text, others.data, ends, tokens.text_of(data))
+        data = data[: ends[-1]]
+        return StringColumn(data, ends if ok.all() else ends[np.concatenate(([True], ok))])
 
 
 class Scanner:
@@ -101,7 +102,7 @@ class Scanner:
         )
         text, key_text = tokens.text_of(values.data), tokens.text_of(keys.data)
         scan_records(Source(text, values.ends, key_text, keys.ends, self._technologies), rows)
-        return Scan(records, rows, values.data, StringColumn(keys.data[: keys.ends[n]], keys.ends[: n + 1]))
+        return Scan(records, rows, text, StringColumn(keys.data[: keys.ends[n]], keys.ends[: n + 1]))
 
 
 def _is_plain(level: str) -> bool:
@@ -126,16 +127,14 @@ def _renumbered(profiles: ProfileColumns, at: Int64Array, ok: npt.NDArray[np.boo
 
 
 @kernel
-def _copy_ids(rows: Rows, values: UInt8Array, others: UInt8Array, ends: Int64Array, data: UInt8Array) -> None:
-    """Fill `data` with the ids that end at `ends` (int64[n + 1]): of `values` where taken, or `others`."""
+def _copy_ids(rows: Rows, text: Text, others: UInt8Array, ends: Int64Array, ids: Text) -> None:
+    """Fill `ids` with the ids that end at `ends` (int64[n + 1]): of `text` where taken, or of `others`."""
     other = 0
     for row in range(len(rows.taken)):
-        begin, end = ends[row], ends[row + 1]
+        begin, length = ends[row], ends[row + 1] - ends[row]
         if rows.taken[row]:
-            start = rows.id_start[row]
-            for place in range(end - begin):
-                data[begin + place] = values[start + place]
+            tokens.copy(text, rows.id_start[row], ids, begin, length)
         else:
-            for place in range(end - begin):
-                data[begin + place] = others[other + place]
-            other += end - begin
+            for place in range(length):
+                ids.data[begin + place] = others[other + place]
+            other += length

@@ -278,6 +278,13 @@ def is_equal(text: Text, start: int, other: Text, other_start: int, length: int)
 
 
 @inlined
+def copy(text: Text, start: int, target: Text, at: int, length: int) -> None:
+    """Copies characters to `at` in words: up to seven characters after them are overwritten too."""
+    for place in range(0, length, _WORD):
+        target.words[np.uint64(at + place)].word = _word_at(text, start + place)
+
+
+@inlined
 def _pair(text: Text, at: int) -> int:
     """The number of two digits at `at`, a negative one if they are none; the caller knows they exist."""
     tens, ones = sign_at(text, at) - _ZERO, sign_at(text, at + 1) - _ZERO
