@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from online_model.columns import Columns
 from online_model.distance import MIN_PRESENT, nearest
-from online_model.kernel import allocating
 from online_model.model import DORMANT_CODE, NO_SEGMENT, UNCLASSIFIED_CODE
+from schemas.kernel import allocating
 
 BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import AHEAD, inlined, kernel, prefetch
 from online_model.plan import Channels, FeaturePlan, Limits, Op, Ops
 from online_model.rings import active_buckets, sum_channels
 from online_model.rows import NEVER, NO_SECOND, Rows
 from schemas.batch import NO_DAY, Attribute, Int32Array, Int64Array
+from schemas.kernel import AHEAD, inlined, kernel, prefetch
 
 _DAY_US = 86_400_000_000
 _SUM, _MEAN, _SHARE, _ACTIVE, _SINCE, _LAST, _LIFETIME = (

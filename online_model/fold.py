@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import allocating
 from online_model.model import N_BINS, N_EDGES, Covers, Model
+from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import AHEAD, allocating, inlined, prefetch
 from online_model.rowtable import grow, reserved
 from schemas.batch import Int32Array, Int64Array, StringColumn, UInt8Array
+from schemas.kernel import AHEAD, allocating, inlined, prefetch
 
 UInt64Array = npt.NDArray[np.uint64]
 

@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import allocating
 from online_model.rows import NEVER
 from schemas.batch import EventBatch, Int64Array, Topic
+from schemas.kernel import allocating
 from schemas.records import RawRecords
 from schemas.rejects import Rejects
 

@@ -22,7 +22,7 @@ import pandas as pd
 from river import base, cluster
 
 from online_model.distance import MIN_PRESENT, assign, distances, nearest
-from online_model.kernel import allocating
+from schemas.kernel import allocating
 
 __all__ = [
     "MIN_PRESENT",

@@ -15,7 +15,6 @@ from online_model.event_view import (
     Events,
     Touched,
 )
-from online_model.kernel import inlined
 from online_model.rows import (
     BEFORE_MISSING,
     DUPLICATE_HORIZON,
@@ -28,6 +27,7 @@ from online_model.rows import (
     Rows,
 )
 from schemas.batch import CONSENT_UNKNOWN, CONSENT_WITHDRAWN, NO_DAY, Attribute, Kind, Topic
+from schemas.kernel import inlined
 
 # Plain integers, because numba freezes globals as constants.
 _PROFILE, _CLOSED_KIND, _FORGET_KIND = int(Kind.PROFILE), int(Kind.CLOSED), int(Kind.FORGET)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.cluster import kmeans_plusplus
 
 from online_model.distance import nearest
-from online_model.kernel import allocating
+from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from online_model.kernel import inlined
 from online_model.plan import Channels, Limits
 from online_model.rows import NO_BUCKET, Rows
+from schemas.kernel import inlined
 
 _DAY_US = 86_400_000_000
 

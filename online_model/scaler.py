@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_model.columns import Columns, Missing, Transform
-from online_model.kernel import allocating
+from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
 Int8Array = npt.NDArray[np.int8]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_model.fold import ScanStatistics, empty
-from online_model.kernel import allocating
+from schemas.kernel import allocating
 
 #: Slice keys are the upper 16 bits of the customer hash.
 KEYS: Final = 1 << 16

@@ -23,7 +23,6 @@ from online_model.event_view import (
     touched_buffers,
 )
 from online_model.id_index import hash_bytes
-from online_model.kernel import AHEAD, inlined, kernel, prefetch
 from online_model.lives import admit, is_duplicate, leave
 from online_model.plan import NEGATIVE, NIGHT, WEEKEND, Channels, FeaturePlan, Limits, Measure, Store, Taps
 from online_model.rings import advance
@@ -38,6 +37,7 @@ from schemas.batch import (
     Kind,
     UInt8Array,
 )
+from schemas.kernel import AHEAD, inlined, kernel, prefetch
 
 # Plain integers, because numba freezes globals as constants.
 _HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000

@@ -134,7 +134,8 @@ class StringColumn:
         """Column of `strings`, in order."""
         ends = np.zeros(len(strings) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)), out=ends[1:])
-        return cls(np.frombuffer(b"".join(strings), np.uint8), ends)
+        # writable like any other column: numba compiles kernels a second time for read-only arrays
+        return cls(np.frombuffer(bytearray().join(strings), np.uint8), ends)
 
     @classmethod
     def concat(cls, parts: Sequence[StringColumn]) -> StringColumn:
@@ -148,6 +149,13 @@ class StringColumn:
         """The strings as Python objects: for tests and rare records, not for the hot path."""
         data = self.data.tobytes()
         return [data[a:b] for a, b in zip(self.ends[:-1], self.ends[1:], strict=True)]
+
+    def where(self, ok: npt.NDArray[np.bool_]) -> StringColumn:
+        """Column of the strings where `ok` (bool[n]), in order."""
+        lengths = self.ends[1:] - self.ends[:-1]
+        ends = np.zeros(np.count_nonzero(ok) + 1, np.int64)
+        np.cumsum(lengths[ok], out=ends[1:])
+        return StringColumn(self.data[np.repeat(ok, lengths)], ends)
 
     def take(self, rows: IntArray) -> StringColumn:
         """Column of the strings at `rows`, in that order."""

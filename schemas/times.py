@@ -39,9 +39,9 @@ _MONTH_START = np.array(
     + [date(_LAST_YEAR + 1, 1, 1).toordinal() - _EPOCH],
     np.int32,
 )
-_MONTH_DAYS = np.diff(_MONTH_START).astype(np.uint8)
+MONTH_DAYS = np.diff(_MONTH_START).astype(np.uint8)
 #: Time at "day 0" of each month.
-_MONTH_START_US = (_MONTH_START.astype(np.int64) - 1) * 86_400_000_000
+MONTH_START_US = (_MONTH_START.astype(np.int64) - 1) * 86_400_000_000
 
 # Of the pairs of digits century, year, month, day, hour, minute, second: positions and bounds.
 _TENS = np.array([0, 2, 5, 8, 11, 14, 17])
@@ -49,7 +49,7 @@ _ONES = _TENS + 1
 _LOWEST = np.array([19, 0, 1, 1, 0, 0, 0], np.uint8)[:, None]
 _SPAN = np.array([2, 99, 11, 30, 23, 59, 59], np.uint8)[:, None]
 #: Number of January 1970 when months are counted from year 0, January being 1.
-_FIRST_MONTH = _FIRST_YEAR * 12 + 1
+FIRST_MONTH = _FIRST_YEAR * 12 + 1
 
 
 def _layout(length: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], UInt8Array]:
@@ -168,16 +168,16 @@ def _parse_body(chars: UInt8Array) -> Int64Array:
     ok &= (c[separator_rows] == separators).all(axis=0)
     pairs = d[_TENS] * np.uint8(10) + d[_ONES]
     ok &= (pairs - _LOWEST <= _SPAN).all(axis=0)
-    months = _mixed(pairs[:3], (100, 12)) - _FIRST_MONTH
-    ok &= (months >= 0) & (months < len(_MONTH_DAYS))
+    months = _mixed(pairs[:3], (100, 12)) - FIRST_MONTH
+    ok &= (months >= 0) & (months < len(MONTH_DAYS))
     months *= ok
-    ok &= pairs[3] <= _MONTH_DAYS.take(months)
+    ok &= pairs[3] <= MONTH_DAYS.take(months)
     times: Int64Array = _mixed(pairs[3:], (24, 60, 60)).astype(np.int64)
     times *= 1_000_000
     if length > 20:
         kept = d[20:26]
         times += _mixed(kept, (10,) * (len(kept) - 1)) * np.int32(10 ** (6 - len(kept)))
-    times += _MONTH_START_US.take(months)
+    times += MONTH_START_US.take(months)
     times[~ok] = NO_TIME
     return times
 

@@ -1,7 +1,7 @@
 """The input contract as msgspec structs: what the hot path decodes.
 
 The published contract is `schemas.events`; a property test proves that both accept the same records.
-Three things are checked on whole columns in `schemas.decode` instead of here, where each would cost
+Three things are checked on whole columns in `schemas.structs` instead of here, where each would cost
 a call per event: identifiers, times and the currency. Fields that play the same role have the same
 attribute name (`value`), so that a column is one pass over events of any type.
 """

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from online_model.compile_plan import compile_plan
 from online_model.event_view import Clock, events_of
-from online_model.kernel import kernel
 from online_model.plan import Channels, FeaturePlan, Limits
 from online_model.rings import sum_channels, walk_channel
 from online_model.rows import BEFORE_MISSING, NEVER, NO_BUCKET, NO_SECOND, UNBORN, Rows, RowStore
 from online_model.rowtable import RESERVED, grow
 from online_model.windows import update
 from schemas.batch import NO_DAY, Int64Array
+from schemas.kernel import kernel
 from tests.online_model.streams import DAY, T0, Event, Log, random_event, small_spec
 
 MIXED = compile_plan(

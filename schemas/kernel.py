@@ -1,4 +1,4 @@
-"""How numerical kernels are compiled.
+"""How kernels are compiled, here and in `online_model`.
 
 Kernels take bundles of arrays and allocate nothing, so they are compiled without numba's reference
 counting: with it, every call that passes a bundle of thirty arrays counts each of them up and down,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir
@@ -23,18 +23,22 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _njit: Any = njit
 _function_of: Any = cgutils.get_or_insert_function
 
+#: Packages with kernels, side by side in the file system.
+_PACKAGES: Final = ("schemas", "online_model")
+
 
 def _cache_directory() -> Path:
-    """Where compiled kernels are kept: a directory per version of the package's sources.
+    """Where compiled kernels are kept: a directory per version of the sources of all `_PACKAGES`.
 
     numba checks only the file of the outermost kernel, so after a change to one that is inlined into it the
     compiled code of before would run on. Where the directory cannot be written, numba looks for another.
     """
-    package = Path(__file__).parent
+    here = Path(__file__).parent
     digest = hashlib.sha256()
-    for source in sorted(package.glob("*.py")):
-        digest.update(source.read_bytes())
-    return package / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
+    for package in _PACKAGES:
+        for source in sorted((here.parent / package).glob("*.py")):
+            digest.update(source.read_bytes())
+    return here / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
 
 
 _config: Any = config
