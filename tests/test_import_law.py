@@ -25,7 +25,7 @@ PURE = frozenset(sys.stdlib_module_names) - IMPURE
 PYDANTIC = frozenset({"pydantic", "pydantic_core"})
 
 ALLOWED = {
-    "schemas": PURE | {"schemas", "numpy", "numba", "msgspec"} | PYDANTIC,
+    "schemas": PURE | {"schemas", "numpy", "numba", "llvmlite", "msgspec"} | PYDANTIC,
     "online_model": PURE
     | {"schemas", "online_model", "numpy", "numba", "river", "sklearn", "scipy", "pandas", "yaml"}
     | {"msgspec", "threadpoolctl"}
