@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.config import Config
 from consumer.errors import ConfigError
+from consumer.logs import CLIENT_LOGGER
 from consumer.ports import OnError, ProducerFactory
 
 ClientSettings = dict[str, Any]
@@ -170,7 +171,7 @@ def producer_factory(config: Config, role: str = "") -> ProducerFactory:
 
 def rdkafka_logger() -> logging.Logger:
     """Standard logger that librdkafka's own log lines go to; `consumer.logs` formats it."""
-    return logging.getLogger("rdkafka")
+    return logging.getLogger(CLIENT_LOGGER)
 
 
 def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnError | None) -> _Client:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Final, Literal
 
 import structlog
 from structlog.typing import Processor
+
+#: Logger of librdkafka's own lines.
+CLIENT_LOGGER: Final = "rdkafka"
 
 #: Tracebacks without the values of local variables: passwords in `kafka.client` and customers' records are
 #: among them.
@@ -15,7 +22,35 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
+_DURATION: Final = re.compile(r"\d+ ?ms\b|, \d+ identical error\(s\) suppressed")
+#: Different lines that are remembered.
+_MOST_LINES: Final = 1_000
+
 LogFormat = Literal["auto", "console", "json"]
+
+
+class RepeatFilter(logging.Filter):
+    """Lets the same line of a logger through once in `every_s` seconds, whatever durations it names.
+
+    A client without its broker tries again every 50 ms and says so: 60 lines a second, measured.
+    """
+
+    def __init__(self, every_s: float = 30.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._monotonic = monotonic
+        self._seen_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written."""
+        text = _DURATION.sub("", record.getMessage())
+        now_s = self._monotonic()
+        if now_s - self._seen_s.get(text, -math.inf) < self._every_s:
+            return False
+        if len(self._seen_s) >= _MOST_LINES:
+            self._seen_s.clear()
+        self._seen_s[text] = now_s
+        return True
 
 
 def configure_logging(level: str, log_format: LogFormat = "auto") -> None:
@@ -48,6 +83,8 @@ def configure_logging(level: str, log_format: LogFormat = "auto") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    clients = logging.getLogger(CLIENT_LOGGER)
+    clients.filters[:] = [RepeatFilter()]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from consumer.kafka_clients import rdkafka_logger
-from consumer.logs import configure_logging
+from consumer.logs import RepeatFilter, configure_logging
+from tests.consumer.fake_producer import FakeTime
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,7 @@ def _own_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    rdkafka_logger().filters.clear()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -37,6 +39,22 @@ def test_json_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ours["event"], ours["events"], ours["level"], ours["logger"]) == ("committed", 3, "info", "loop")
     assert (theirs["event"], theirs["level"], theirs["logger"]) == ("broker b1 is down", "warning", "rdkafka")
     assert ours["timestamp"].endswith("Z")
+
+
+def test_a_repeated_line_is_written_now_and_then() -> None:
+    """A client that cannot connect does not fill the disk; what is new is written at once."""
+    now = FakeTime()
+    repeats = RepeatFilter(30.0, now)
+
+    def passes(text: str) -> bool:
+        return repeats.filter(logging.LogRecord("rdkafka", logging.ERROR, "", 0, text, None, None))
+
+    assert passes("b1: Connect failed (after 0ms in state CONNECT)")
+    now.now_s += 29
+    assert not passes("b1: Connect failed (after 12ms in state CONNECT)")
+    assert passes("b2: Connect failed (after 0ms in state CONNECT)")
+    now.now_s += 1
+    assert passes("b1: Connect failed (after 1ms in state CONNECT, 30 identical error(s) suppressed)")
 
 
 def test_an_exception_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
