@@ -21,7 +21,7 @@ class Source:
     """Background traffic with planted behaviour changes in it, all made before the first is sent."""
 
     def __init__(self, config: Config, customers: int, seed: int) -> None:
-        self._loader = Loader(config, **{"linger.ms": 1})
+        self._loader = Loader(config, **{"linger.ms": 5})
         self._population = Population(customers, seed, b"s")
         self._chunks: list[Events] = []
         self._due: list[tuple[float, int, int, int]] = []
