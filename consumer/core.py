@@ -17,7 +17,7 @@ from consumer.errors import SpecError
 from consumer.metric_table import Stage
 from consumer.model_files import load_spec, load_strategies
 from online_model.compile_plan import compile_plan
-from online_model.coordinator import Coordinator, CoordinatorSettings, Report
+from online_model.coordinator import Coordinator, CoordinatorSettings, Report, is_ready
 from online_model.decision import DecisionPolicy
 from online_model.engine import Engine, EngineSettings, Pass, Step
 from online_model.fold import ScanStatistics
@@ -112,14 +112,25 @@ class Core:
         states = self.engine.partitions.values()
         if self.engine.active is not None or not states:
             return False
-        if sum(state.index.n for state in states) < self.config.model.min_customers:
-            return False
-        return self.history_days() >= self.config.model.min_history_days
+        needs = self.config.model
+        customers = sum(state.index.n for state in states)
+        return is_ready(customers, self.history_us(), needs.min_customers, needs.min_history_days)
+
+    def history_us(self) -> int:
+        """Event time from the first events to the watermark that half of the customers have behind them.
+
+        Not the shortest of all partitions: one that is empty, or began with a bad clock, would hold back all.
+        """
+        states = sorted(self.engine.partitions.values(), key=lambda state: state.history_us)
+        if not states:
+            return 0
+        customers = np.cumsum([state.index.n for state in states])
+        middle = states[int(np.searchsorted(customers, (customers[-1] + 1) // 2))]
+        return max(middle.history_us, 0)
 
     def history_days(self) -> float:
-        """Event-time days from the first event applied to the watermark, the shortest of all partitions."""
-        spans = [state.history_us for state in self.engine.partitions.values()]
-        return min(spans, default=0) / _DAY_US
+        """`history_us` in days."""
+        return self.history_us() / _DAY_US
 
 
 def _engine_settings(config: Config, partition_count: int, follow_clock: bool) -> EngineSettings:

@@ -22,7 +22,6 @@ class Stage(Enum):
 
     POLL = "poll"
     DECODE = "decode"
-    WINDOWS = "windows"
     EVALUATE = "evaluate"
     ENCODE = "encode"
     COMMIT = "commit"
@@ -51,7 +50,6 @@ class Metric:
 
 _COMMIT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 2.5, 5.0, 10.0)
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_SCAN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 METRICS: Final = (
     Metric("events_total", "counter", "events", "Input records by outcome.", ("topic", "outcome")),
@@ -109,15 +107,8 @@ METRICS: Final = (
     Metric("customers", "gauge", "customers", "Live customers of this process."),
     Metric("state_bytes", "gauge", "bytes", "Memory of the customers' state."),
     Metric("segment_customers", "gauge", "customers", "Customers by segment.", ("segment",)),
-    Metric("scans_total", "counter", "scans", "Finished scans of the population."),
+    Metric("scans_total", "counter", "scans", "Finished scans, one per partition."),
     Metric("scanned_customers_total", "counter", "customers", "Customers evaluated by scans."),
-    Metric(
-        "scan_work_seconds",
-        "histogram",
-        "seconds",
-        "Work of one scan, summed over its slices.",
-        buckets=_SCAN_BUCKETS,
-    ),
     Metric("model_version", "gauge", "version", "Version of the live model."),
     Metric(
         "model_calibrated_timestamp_seconds", "gauge", "seconds", "Event time of the model's calibration."

@@ -128,6 +128,8 @@ class Recorder:
             )
             metrics.record_rejects(rejected)
             self._record_changes(step)
+            slices = [part.scanned for part in step.partitions if part.scanned is not None]
+            metrics.record_scans(sum(s.is_last for s in slices), sum(s.customers for s in slices))
             metrics.record_stages(stages)
         if times is not None:
             metrics.record_commit(times.total_s)

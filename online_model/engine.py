@@ -67,6 +67,11 @@ class Pass:
     completed: ScanStatistics | None
     points: npt.NDArray[np.float64] | None
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the pass ended with this slice."""
+        return self.high == KEYS
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartitionStep:

@@ -66,7 +66,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--river-events", type=int, default=50_000, help="events of the river pipeline per round"
     )
     parser.add_argument(
-        "--history", type=int, help="events per customer before (default: up to 30, 6 M in all)"
+        "--history", type=int, help="events per customer before (default: 30, 20 for 300,000 customers or more)"
     )
     parser.add_argument("--block-hours", type=float, default=4.0, help="event time that a round covers")
     parser.add_argument(
@@ -82,7 +82,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         options.events, options.customers, options.rounds = 60_000, 1000, 1
         options.river_events, options.history = 1000, 10
     if options.history is None:
-        options.history = max(4, min(30, 6_000_000 // options.customers))
+        # Customers with a short history move all the time: what is measured would be the encoding of changes.
+        options.history = max(20, min(30, 6_000_000 // options.customers))
     return options
 
 

@@ -84,13 +84,14 @@ def test_a_commit_is_one_observation(metrics: Metrics) -> None:
     metrics.record_stages({Stage.DECODE: 0.001, Stage.COMMIT: 0.003})
     metrics.record_abort()
     metrics.record_rebuild("slow")
-    metrics.record_scan(0.4, 1000)
+    metrics.record_scans(2, 1000)
     metrics.record_rebalance("assigned", 12)
     assert value(metrics, "commits_total") == 1
     assert value(metrics, "commit_duration_seconds_bucket", le="0.005") == 1
     assert value(metrics, "stage_duration_seconds_sum", stage="decode") == 0.001
     assert value(metrics, "aborts_total") == 1
     assert value(metrics, "producer_rebuilds_total", reason="slow") == 1
+    assert value(metrics, "scans_total") == 2
     assert value(metrics, "scanned_customers_total") == 1000
     assert value(metrics, "assigned_partitions") == 12
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.metric_table import Outcome
+from consumer.metric_table import METRICS, Outcome, Stage
 from consumer.output import ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TOPIC, REASON
 from online_model.model_json import from_json
 from schemas.changes import CatalogEntry, CurrentSegment, SegmentChange
@@ -248,6 +248,10 @@ def test_readiness_follows_the_model(run: Run) -> None:
     assert run.answers["/nowhere"][0] == 404
 
 
+#: Counters of what did not happen in the run.
+_QUIET = {"aborts_total", "producer_rebuilds_total"}
+
+
 def test_metrics_are_the_totals(run: Run) -> None:
     """/metrics parses, and its counters are what the service counted."""
     status, text = run.answers["/metrics"]
@@ -265,6 +269,13 @@ def test_metrics_are_the_totals(run: Run) -> None:
     }
     assert published == run.changes
     assert sum(s.value for s in samples if s.name == "segmenter_consumer_lag_records") == 0
+    moving = {s.name for s in samples if s.value > 0}
+    for metric in METRICS:
+        if metric.kind == "counter" and metric.name not in _QUIET:
+            assert f"segmenter_{metric.name}" in moving, metric.name
+    stages = {s.labels["stage"]: s.value for s in samples if s.name.endswith("stage_duration_seconds_count")}
+    assert stages.keys() == {stage.value for stage in Stage}
+    assert min(stages.values()) > 0
 
 
 def test_the_status_page_tells_where_it_stands(run: Run) -> None:

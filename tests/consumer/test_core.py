@@ -1,0 +1,50 @@
+"""When there is history enough for the first model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consumer.config_sources import load_config
+from consumer.core import Core
+from online_model.partition import PartitionState
+
+DAY_US = 86_400_000_000
+
+
+def core_with(spans: list[tuple[int, float]], **settings: Any) -> Core:
+    """A core whose partitions have (customers, days of history)."""
+    core = Core(
+        load_config(None, {}, {f"model.{name}": value for name, value in settings.items()}), len(spans)
+    )
+    for number, (customers, days) in enumerate(spans):
+        state: PartitionState = core.engine.add_partition(number)
+        state.index.n = customers
+        state.first_watermark_us = 0
+        state.intake.watermark_us = int(days * DAY_US)
+    return core
+
+
+@pytest.mark.parametrize(
+    ("spans", "days"),
+    [
+        ([], 0.0),
+        ([(10, 30.0)], 30.0),
+        ([(10, 30.0), (10, 28.0), (10, 29.0)], 29.0),
+        ([(500, 30.0), (0, 0.0), (3, -2410.0), (1, 1.0)], 30.0),  # empty, a bad clock, new
+        ([(10, 2.0), (10, 2.0), (1, 400.0)], 2.0),  # a bad clock the other way
+        ([(10, -5.0)], 0.0),
+    ],
+)
+def test_history_is_what_half_of_the_customers_have(spans: list[tuple[int, float]], days: float) -> None:
+    """An empty partition and one that began with a bad clock hold nobody back and hurry nobody."""
+    assert core_with(spans).history_days() == days
+
+
+def test_a_calibration_waits_for_customers_and_history() -> None:
+    """Both, as configured."""
+    needs = {"min_customers": 100, "min_history_days": 28}
+    assert core_with([(60, 28.0), (60, 28.0)], **needs).is_ready_to_calibrate
+    assert not core_with([(60, 27.9), (60, 28.0)], **needs).is_ready_to_calibrate
+    assert not core_with([(40, 28.0), (40, 28.0)], **needs).is_ready_to_calibrate
