@@ -102,6 +102,14 @@ class Core:
         self._pieces.append(self._decode(raw, positions))
         lap(Stage.DECODE)
 
+    def drop_partition(self, number: int) -> None:
+        """Forgets a partition that is no longer owned, and what was offered of it.
+
+        It may be back, restored, before the next step: what was offered before will be read again.
+        """
+        self.engine.drop_partition(number)
+        self._pieces = [piece.without(number) for piece in self._pieces]
+
     def _decode(self, raw: RawRecords, positions: Positions) -> Poll:
         batch, rejects = self.decoder.decode(raw)
         return Poll(raw, batch, rejects, positions.next_offset, positions.at_end)

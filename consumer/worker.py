@@ -165,7 +165,7 @@ class Worker:
     def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
         p = self._parts
         for partition in dropped:
-            p.core.engine.drop_partition(partition)
+            p.core.drop_partition(partition)
         p.recorder.rebalanced(kinds, len(p.inputs.owned))
         if max(assigned, default=0) >= p.core.partition_count:
             raise TopicError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.batch import EventBatch
 from schemas.records import RawRecords
@@ -14,8 +14,8 @@ from schemas.rejects import Rejects
 class Poll:
     """What one poll brought: the records, what they decoded to, and where each topic stands.
 
-    `next_offset`: (partition, topic) to the offset after the last record polled of it; `at_end`:
-    those that are read to their end (or not).
+    `next_offset`: (partition, topic) to the offset after the last record polled of it; records of
+    others are not applied. `at_end`: those that are read to their end (or not).
     """
 
     raw: RawRecords
@@ -23,6 +23,14 @@ class Poll:
     rejects: Rejects
     next_offset: dict[tuple[int, int], int]
     at_end: dict[tuple[int, int], bool]
+
+    def without(self, partition: int) -> Poll:
+        """The same poll with nothing to apply of `partition`."""
+        return replace(
+            self,
+            next_offset={place: at for place, at in self.next_offset.items() if place[0] != partition},
+            at_end={place: ended for place, ended in self.at_end.items() if place[0] != partition},
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Poll]) -> Poll:

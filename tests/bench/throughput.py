@@ -66,7 +66,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--river-events", type=int, default=50_000, help="events of the river pipeline per round"
     )
     parser.add_argument(
-        "--history", type=int, help="events per customer before (default: 30, 20 for 300,000 customers or more)"
+        "--history",
+        type=int,
+        help="events per customer before (default: 30, 20 for 300,000 customers or more)",
     )
     parser.add_argument("--block-hours", type=float, default=4.0, help="event time that a round covers")
     parser.add_argument(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from consumer.config_sources import load_config
-from consumer.core import Core
+from consumer.core import Core, Positions
 from online_model.partition import PartitionState
+from schemas.records import RawRecords
+from tests.online_model.streams import partition_of
 
 DAY_US = 86_400_000_000
 
@@ -48,3 +50,32 @@ def test_a_calibration_waits_for_customers_and_history() -> None:
     assert core_with([(60, 28.0), (60, 28.0)], **needs).is_ready_to_calibrate
     assert not core_with([(60, 27.9), (60, 28.0)], **needs).is_ready_to_calibrate
     assert not core_with([(40, 28.0), (40, 28.0)], **needs).is_ready_to_calibrate
+
+
+def usage(customer: str, number: int) -> bytes:
+    """A data session."""
+    return (
+        f'{{"event_id":"e{number}","customer_id":"{customer}","event_time":"2026-03-01T12:00:0{number}Z",'
+        f'"type":"data","megabytes":1}}'
+    ).encode()
+
+
+def test_nothing_offered_before_a_partition_was_lost_is_applied_to_it_when_it_is_back() -> None:
+    """It is read again from where the restored state ends; the other partition keeps what was offered."""
+    core = Core(load_config(None, {}, {}), 2)
+    names = ["c1", "c2", "c3", "c4", "c5", "c6"]
+    by_partition = {p: [n for n in names if partition_of(n, 2) == p] for p in range(2)}
+    for number in range(2):
+        core.engine.add_partition(number)
+    for number, customers in by_partition.items():
+        values = [usage(customer, i) for i, customer in enumerate(customers)]
+        keys = [customer.encode() for customer in customers]
+        raw = RawRecords.of_topic(0, values, keys, partition=number)
+        core.offer(raw, Positions({(number, 0): raw.n}, {(number, topic): True for topic in range(3)}))
+    core.drop_partition(0)
+    core.engine.add_partition(0)
+    nothing = RawRecords.of_topic(0, [], [])
+    step = core.process(nothing, Positions({}, {}), 1_780_000_000_000_000)
+    applied = {part.partition: (int(part.outcomes.sum()), int(part.end[0])) for part in step.partitions}
+    assert applied == {0: (0, 0), 1: (len(by_partition[1]), len(by_partition[1]))}
+    assert min(map(len, by_partition.values())) > 0
