@@ -269,7 +269,8 @@ class Engine:
             size = slice_rows(self.settings.scan_rows, int(applied.outcomes.sum()))
             low, high = scan.next_slice(state.index.n, size)
             in_slice = state.live_rows(low, high)
-        rows = np.concatenate([applied.touched, np.setdiff1d(in_slice, applied.touched, assume_unique=True)])
+        others = in_slice[~np.isin(in_slice, applied.touched, assume_unique=True, kind="table")]
+        rows = np.concatenate([applied.touched, others])
         points = self._decide(state, applied, rows, (low, high), publication) if len(rows) else None
         if not scan.active:
             return None

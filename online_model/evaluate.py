@@ -175,14 +175,14 @@ def _column(
 @inlined
 def _fetch(rows: Rows, r: int) -> None:
     """Begins to load what the features of row `r` are computed from."""
-    prefetch(rows.hot, r, 0)
-    prefetch(rows.sum32, r, 0)
-    prefetch(rows.sum16, r, 0)
-    prefetch(rows.last_time, r, 0)
-    prefetch(rows.last_value, r, 0)
-    prefetch(rows.last_aux, r, 0)
-    prefetch(rows.codes, r, 0)
-    prefetch(rows.attribute_time, r, 0)
+    prefetch(rows.hot, r, 0, rows.hot.strides[0])
+    prefetch(rows.sum32, r, 0, rows.sum32.strides[0])
+    prefetch(rows.sum16, r, 0, rows.sum16.strides[0])
+    prefetch(rows.last_time, r, 0, rows.last_time.strides[0])
+    prefetch(rows.last_value, r, 0, rows.last_value.strides[0])
+    prefetch(rows.last_aux, r, 0, rows.last_aux.strides[0])
+    prefetch(rows.codes, r, 0, rows.codes.strides[0])
+    prefetch(rows.attribute_time, r, 0, rows.attribute_time.strides[0])
 
 
 @kernel

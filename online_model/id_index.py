@@ -126,17 +126,22 @@ def _find(
     """Rows of the known ids among `events` into `rows` (-1: unknown); returns how many are unknown."""
     mask = np.uint64(len(table) - 1)
     missing = 0
-    for i in range(-2 * AHEAD, len(events)):
-        # Two loads ahead of the comparison: the slot of an id, then what the slot points to.
-        coming, nearer = i + 2 * AHEAD, i + AHEAD
+    for i in range(-3 * AHEAD, len(events)):
+        # Three loads ahead of the comparison: the slot of an id, what it points to, and the bytes there.
+        coming, nearer, nearest = i + 3 * AHEAD, i + 2 * AHEAD, i + AHEAD
         if coming < len(events):
             e = events[coming]
             hash_of[coming] = hash_bytes(data, ends[e], ends[e + 1])
-            prefetch(table, np.int64(hash_of[coming] & mask), 0)
+            prefetch(table, np.int64(hash_of[coming] & mask), 0, 8)
         if 0 <= nearer < len(events):
             entry = table[np.int64(hash_of[nearer] & mask)]
             if entry != EMPTY:
-                prefetch(places, entry & 0xFFFFFFFF, 0)
+                prefetch(places, entry & 0xFFFFFFFF, 0, 8)
+        if 0 <= nearest < len(events):
+            entry = table[np.int64(hash_of[nearest] & mask)]
+            if entry != EMPTY:
+                place = places[entry & 0xFFFFFFFF]
+                prefetch(arena, place >> 16, 0, place & 0xFFFF)
         if i < 0:
             continue
         e = events[i]

@@ -266,15 +266,16 @@ def _apply(
 def _fetch(rows: Rows, r: int, topic: int, time: int, limits: Limits) -> None:
     """Begins to load what an event of row `r` will touch."""
     day = time // _DAY_US & (limits.day_slots - 1)
-    prefetch(rows.hot, r, 0)
-    prefetch(rows.seen, r, topic * rows.seen.strides[1])
-    prefetch(rows.seen, r, topic * rows.seen.strides[1] + 64)
-    prefetch(rows.day32, r, day * rows.day32.strides[1])
-    prefetch(rows.day16, r, day * rows.day16.strides[1])
-    prefetch(rows.sum32, r, 0)
-    prefetch(rows.sum16, r, 0)
-    prefetch(rows.last_time, r, 0)
-    prefetch(rows.last_value, r, 0)
+    seen = topic * rows.seen.strides[1]
+    prefetch(rows.hot, r, 0, rows.hot.strides[0])
+    prefetch(rows.seen, r, seen, 64)
+    prefetch(rows.seen, r, seen + 64, 64)
+    prefetch(rows.day32, r, day * rows.day32.strides[1], rows.day32.strides[1])
+    prefetch(rows.day16, r, day * rows.day16.strides[1], rows.day16.strides[1])
+    prefetch(rows.sum32, r, 0, rows.sum32.strides[0])
+    prefetch(rows.sum16, r, 0, rows.sum16.strides[0])
+    prefetch(rows.last_time, r, 0, rows.last_time.strides[0])
+    prefetch(rows.last_value, r, 0, rows.last_value.strides[0])
 
 
 @kernel
