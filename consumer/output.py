@@ -105,7 +105,7 @@ class PayloadMaker:
 
     def _audit(self, step: Step, part: PartitionStep, outputs: int, crc: int) -> Batch:
         """The partition's audit record: last, so that it covers everything before it."""
-        scanned = part.scanned
+        scanned, (number, cursor) = part.scanned, part.scan
         inputs = self._names.inputs
         record = AuditRecord(
             partition=part.partition,
@@ -115,7 +115,9 @@ class PayloadMaker:
             now_us=step.now_us,
             watermark_us=part.watermark_us,
             model_version=step.model_version,
-            scan=None if scanned is None else ScanSlice(scanned.id, scanned.low, scanned.high),
+            scan=None
+            if number < 0
+            else ScanSlice(number, cursor if scanned is None else scanned.low, cursor),
             outputs=outputs,
             outputs_crc32=crc,
             rejects=part.rejects.n,

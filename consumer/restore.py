@@ -120,7 +120,19 @@ class Restorer:
         replay.run(log, low, commits, lambda left: self._progress(partition, left))
         self._read_published(log, state)
         state.next_offset[:] = end
+        self._resume_scan(state, audit)
         return Restored({(partition, code): offset for code, offset in enumerate(end)}, audit.n)
+
+    def _resume_scan(self, state: PartitionState, audit: AuditRecord) -> None:
+        """Goes on after the pass of the last commit, so that a restart does not look at everybody once more.
+
+        A model promoted since then starts a pass of its own.
+        """
+        active = self._core.engine.active
+        if audit.scan is None or active is None:
+            return
+        if active.model.kind == "folded" or active.model.version <= audit.model_version:
+            state.scan.resume(audit.scan.id, audit.scan.hi)
 
     def _require_fresh(self, log: LogReader, partition: int) -> None:
         """Without audit there must be no output and no commit either; otherwise something was lost."""

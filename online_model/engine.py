@@ -77,7 +77,8 @@ class Pass:
 class PartitionStep:
     """The part of a step that concerns one partition.
 
-    `start`, `end` int64[3]: next offsets per input topic before and after.
+    `start`, `end` int64[3]: next offsets per input topic before and after. `scan`: number of the pass
+    begun last (-1: none) and the key up to which it is done.
     """
 
     partition: int
@@ -88,6 +89,7 @@ class PartitionStep:
     rejects: Rejects
     changes: ChangeBatch | None
     scanned: Pass | None
+    scan: tuple[int, int]
     touched: int
     overflows: int
 
@@ -245,6 +247,7 @@ class Engine:
             rejects=rejects,
             changes=changes,
             scanned=scanned,
+            scan=(state.scan.id, state.scan.cursor),
             touched=len(applied.touched),
             overflows=applied.overflows,
         )

@@ -84,6 +84,14 @@ class Scan:
         self._start(k, n_columns, learns=False)
         self.unseen = True
 
+    def resume(self, number: int, cursor: int) -> None:
+        """Goes on after pass `number`, of which the keys below `cursor` were done.
+
+        One that was not finished begins again: its statistics are gone.
+        """
+        self.id = number if cursor == KEYS else number - 1
+        self.cursor = cursor
+
     def model_swapped(self) -> None:
         """The next pass is the first under a folded model; it begins at its boundary as ever."""
         self.unseen = True

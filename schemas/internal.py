@@ -13,7 +13,10 @@ Integers = list[int]
 
 
 class ScanSlice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Part of scan `id` in a commit: customer hashes in [lo, hi)."""
+    """Part of scan `id` in a commit: customer hashes in [lo, hi), none where they are equal.
+
+    All below `hi` are done.
+    """
 
     id: Natural
     lo: Natural

@@ -65,6 +65,18 @@ def test_a_pass_begins_at_a_boundary() -> None:
     assert (scan.id, scan.cursor, scan.active) == (T0 // HOUR + 5, 0, True)
 
 
+def test_a_restart_goes_on_after_a_finished_pass_and_begins_an_unfinished_one_again() -> None:
+    """Nobody is looked at twice for one boundary, and nobody is left out."""
+    for cursor, active in ((KEYS, False), (100, True), (0, True)):
+        scan = Scan(HOUR)
+        scan.resume(T0 // HOUR, cursor)
+        scan.begin_if_due(T0 + HOUR - 1, 2, 3)
+        assert (scan.active, scan.learns) == (active, active)
+        scan.begin_if_due(T0 + HOUR, 2, 3)
+        assert scan.active
+        assert (scan.cursor, scan.id) == (0, T0 // HOUR + (not active))
+
+
 def test_who_is_unseen_after_a_promotion() -> None:
     """Keys that the first pass under the new model has not reached, or all before it begins."""
     scan, keys = Scan(HOUR), np.array([0, 99, 100, KEYS - 1])
