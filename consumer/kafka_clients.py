@@ -190,7 +190,7 @@ def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnEr
 
 
 def _fetch_settings() -> ClientSettings:
-    """A reader that hears of a record at once; where nothing comes it asks twice a second."""
+    """A reader that hears of a record at once, and of the end of a topic within `fetch.wait.max.ms`."""
     return {
         "isolation.level": "read_committed",
         "queued.max.messages.kbytes": 65_536,  # the memory bound of the fetch queue
@@ -198,7 +198,7 @@ def _fetch_settings() -> ClientSettings:
         # A partition whose queue is full is asked again after this; librdkafka's default of a second
         # left the reader of a backlog idle 40 % of the time.
         "fetch.queue.backoff.ms": 10,
-        "fetch.wait.max.ms": 500,
+        "fetch.wait.max.ms": 50,
         "fetch.min.bytes": 1,
         "fetch.message.max.bytes": 1024 * 1024,
         "fetch.max.bytes": 32 * 1024 * 1024,
