@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from online_model.columns import Columns, Missing, Transform
+from online_model.transforms import TILE, arcsine_root, signed_log1p
 from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
@@ -64,72 +65,47 @@ class Scaler:
 
 
 @allocating
-def scale_into(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def _scale_rows(
     raw: Float64Array,
     out: Float64Array,
-    center: Float64Array,
-    scale: Float64Array,
-    low: Float64Array,
-    high: Float64Array,
+    scaling: tuple[Float64Array, Float64Array, Float64Array, Float64Array],
     transform: Int8Array,
     missing: Int8Array,
 ) -> None:
-    """Scale one row `raw` float64[D] into `out` float64[D] (written in place, may be `raw` itself).
-
-    A non-finite raw value is missing: NaN out for `Missing.IGNORE`, 0 for `MEAN`, the scaled 0
-    for `ZERO`. A column of scale 0 is 0 even when missing.
-    """
-    for j in range(raw.shape[0]):
-        value = raw[j]
-        if scale[j] == 0.0:
-            out[j] = 0.0
-            continue
-        if not math.isfinite(value):
-            if missing[j] == _ZERO:
-                value = 0.0
-            else:
-                out[j] = 0.0 if missing[j] == _MEAN else np.nan
+    """Scales tile by tile and column by column: over the rows of a tile the compiler vectorises."""
+    center, scale, low, high = scaling
+    n_rows, n_columns = raw.shape
+    x, u, k = np.zeros(TILE), np.empty(TILE), np.empty(TILE)
+    bits = u.view(np.int64)
+    for start in range(0, n_rows, TILE):
+        size = min(TILE, n_rows - start)
+        for j in range(n_columns):
+            if scale[j] == 0.0:
+                for row in range(size):
+                    out[start + row, j] = 0.0
                 continue
-        if transform[j] == _LOG:
-            value = math.log1p(value) if value >= 0.0 else -math.log1p(-value)
-        elif transform[j] == _ARCSINE:
-            value = math.asin(math.sqrt(min(max(value, 0.0), 1.0)))
-        if value < low[j]:
-            value = low[j]
-        elif value > high[j]:
-            value = high[j]
-        out[j] = (value - center[j]) * scale[j]
-
-
-@allocating
-def _scale_rows(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    raw: Float64Array,
-    out: Float64Array,
-    center: Float64Array,
-    scale: Float64Array,
-    low: Float64Array,
-    high: Float64Array,
-    transform: Int8Array,
-    missing: Int8Array,
-) -> None:
-    for i in range(raw.shape[0]):
-        scale_into(raw[i], out[i], center, scale, low, high, transform, missing)
-
-
-def scaler_arguments(scaler: Scaler) -> tuple[Any, ...]:
-    """The six arrays that follow `raw, out` in `scale_into`, in order."""
-    return (
-        scaler.center,
-        scaler.scale,
-        scaler.clip_low,
-        scaler.clip_high,
-        scaler.transform,
-        scaler.missing,
-    )
+            for row in range(size):
+                value = raw[start + row, j]
+                x[row] = value if math.isfinite(value) else 0.0
+            if transform[j] == _LOG:
+                signed_log1p(x, u, bits, k)
+            elif transform[j] == _ARCSINE:
+                arcsine_root(x)
+            for row in range(size):
+                value = x[row]
+                value = low[j] if value < low[j] else value
+                value = high[j] if value > high[j] else value
+                value = (value - center[j]) * scale[j]
+                if missing[j] != _ZERO and not math.isfinite(raw[start + row, j]):
+                    value = 0.0 if missing[j] == _MEAN else np.nan
+                out[start + row, j] = value
 
 
 def apply(scaler: Scaler, raw: Float64Array) -> Float64Array:
-    """Scaled values float64[n, D] of `raw` float64[n, D]; the same bits as `scale_into`.
+    """Scaled values float64[n, D] of `raw` float64[n, D]; each row on its own.
+
+    A non-finite raw value is missing: NaN out for `Missing.IGNORE`, 0 for `MEAN`, the scaled 0
+    for `ZERO`. A column of scale 0 is 0 even when missing.
 
     Raises:
         ValueError: `raw` does not have `D` columns.
@@ -137,7 +113,8 @@ def apply(scaler: Scaler, raw: Float64Array) -> Float64Array:
     if raw.ndim != 2 or raw.shape[1] != scaler.n:
         raise ValueError(f"raw has shape {raw.shape}, the scaler expects (n, {scaler.n})")
     out = np.empty(raw.shape, dtype=np.float64)
-    _scale_rows(np.ascontiguousarray(raw, dtype=np.float64), out, *scaler_arguments(scaler))
+    scaling = (scaler.center, scaler.scale, scaler.clip_low, scaler.clip_high)
+    _scale_rows(np.ascontiguousarray(raw, dtype=np.float64), out, scaling, scaler.transform, scaler.missing)
     return out
 
 

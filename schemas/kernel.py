@@ -46,19 +46,24 @@ if not _config.CACHE_DIR:  # NUMBA_CACHE_DIR is respected
     _config.CACHE_DIR = str(_cache_directory())
 
 
+#: The GIL released, and divisions as numpy makes them: Python's check for a zero at each of them is a branch
+#: that keeps loops from being vectorised. Divisors are guarded where they can be zero.
+_COMPILED: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
 def kernel(function: _F) -> _F:
     """Compiles `function` without reference counts, cached on disk, the GIL released."""
-    return cast(_F, _njit(cache=True, nogil=True, _nrt=False)(function))
+    return cast(_F, _njit(_nrt=False, **_COMPILED)(function))
 
 
 def inlined(function: _F) -> _F:
     """The same, always inlined into the kernels that call it."""
-    return cast(_F, _njit(cache=True, nogil=True, _nrt=False, forceinline=True)(function))
+    return cast(_F, _njit(_nrt=False, forceinline=True, **_COMPILED)(function))
 
 
 def allocating(function: _F) -> _F:
     """Compiles `function` with reference counts: for code that makes arrays."""
-    return cast(_F, _njit(cache=True, nogil=True)(function))
+    return cast(_F, _njit(**_COMPILED)(function))
 
 
 #: Rows between `prefetch` and use: about what a load from memory takes.
