@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from online_model.active_model import segment_id
+from online_model.active_model import segment_id, segment_number
 from online_model.change_batch import Cause, Change, ChangeBatch
 from online_model.columns import Columns
 from online_model.model import Model
-from online_model.strategy import StrategyFile, arm
+from online_model.strategy import Strategy, StrategyFile, arm
 from schemas import outbox
 from schemas.batch import CONSENT_GIVEN, CONSENT_UNKNOWN
 from schemas.changes import Cause as CauseName
 from schemas.changes import ChangeKind
-from schemas.outbox import CHANGED_TYPE, CURRENT_TYPE, CloudEvents, Headers, Trigger
+from schemas.outbox import CHANGED_TYPE, CURRENT_TYPE, CloudEvents, Headers, Trigger, subject_headers
 from schemas.times import format_time
 
 _CHANGES: Final[dict[int, ChangeKind]] = {
@@ -69,18 +69,21 @@ class ChangeRecords:
         self._current = CloudEvents(CURRENT_TYPE, source, "segment-current.v1.schema.json", run_id)
         self._names: dict[str, str] = {}
         self._typical: dict[int, list[float | None]] = {}
-        self._bound: dict[str, str] = {}
+        self._segments: dict[int, outbox.Segment] = {}
+        self._bound: dict[int, Strategy] = {}
 
     def use(self, model: Model) -> None:
         """Names, profiles and strategies of `model` from now on; names of retired segments are kept."""
         self._names |= {"dormant": "Dormant", "unclassified": "Unclassified"}
         self._names |= {segment.id: segment.name for segment in model.segments}
         self._typical = {
-            int(segment.id[1:]): segment.profile.mean
+            int(segment.id[1:]): [None if mean is None else _number(mean) for mean in segment.profile.mean]
             for segment in model.segments
             if segment.profile is not None
         }
-        self._bound = dict(model.strategies)
+        self._segments = {}
+        bound = {segment: self._strategies.get(strategy) for segment, strategy in model.strategies.items()}
+        self._bound = {segment_number(segment): found for segment, found in bound.items() if found}
 
     def of(
         self, batch: ChangeBatch, partition: int, watermark_us: int, model_version: int, live: bool
@@ -88,11 +91,11 @@ class ChangeRecords:
         """Records of `batch`, in order."""
         records = Records([], [], [], [], [], [])
         time = format_time(watermark_us)
+        time_bytes = time.encode()
         context = (time, "live" if live else "backfill", model_version)
-        since = b',"since":"%b"}' % time.encode()
+        since = b',"since":"%b"}' % time_bytes
         topics, offsets = batch.trigger_topic.tolist(), batch.trigger_offset.tolist()
         for key, row in zip(batch.customer_ids, _rows(batch), strict=True):
-            customer = key.decode()
             i = len(records.current_keys)
             trigger = None
             if topics[i] >= 0:
@@ -103,29 +106,28 @@ class ChangeRecords:
                 records.current_values.append(None)
                 records.current_headers.append([])
                 continue
-            change = self._change(row, customer, context).encode()
+            change = self._change(row, key, context).encode()
+            about = subject_headers(key, row.seq, watermark_us, time_bytes, trigger)
             records.change_keys.append(key)
             records.change_values.append(change)
-            records.change_headers.append(self._changed.headers(customer, row.seq, watermark_us, trigger))
+            records.change_headers.append(self._changed.headers(about))
             exited = row.change == Change.EXITED
             records.current_values.append(None if exited else _current(change, since))
-            records.current_headers.append(
-                [] if exited else self._current.headers(customer, row.seq, watermark_us, trigger)
-            )
+            records.current_headers.append([] if exited else self._current.headers(about))
         return records
 
-    def _change(self, row: _Row, customer: str, context: tuple[str, str, int]) -> outbox.Change:
+    def _change(self, row: _Row, customer: bytes, context: tuple[str, str, int]) -> outbox.Change:
         time, origin, model_version = context
-        new, old = segment_id(row.new), segment_id(row.old)
+        old = self._segment(row.old)
         previous = None
         if old is not None:
-            previous = outbox.PreviousSegment(old, self._name(old), format_time(row.old_since_us))
+            previous = outbox.PreviousSegment(old.id, old.name, format_time(row.old_since_us))
         known = row.consent != CONSENT_UNKNOWN
         return outbox.Change(
-            customer_id=customer,
+            customer_id=customer.decode(),
             change=_CHANGES[row.change],
             seq=row.seq,
-            segment=None if new is None else outbox.Segment(new, self._name(new)),
+            segment=self._segment(row.new),
             previous_segment=previous,
             cause=_CAUSES[row.cause],
             actionable=row.actionable,
@@ -136,7 +138,7 @@ class ChangeRecords:
             drivers=self._drivers(row),
             effective_at=time,
             model_version=model_version,
-            strategy=None if new is None else self._strategy(new, customer),
+            strategy=self._strategy(row.new, customer),
             consent=outbox.Consent(
                 row.consent == CONSENT_GIVEN if known else None,
                 format_time(row.consent_us) if known else None,
@@ -144,11 +146,16 @@ class ChangeRecords:
             origin=origin,
         )
 
-    def _name(self, segment: str) -> str:
-        return self._names.get(segment, segment)
+    def _segment(self, number: int) -> outbox.Segment | None:
+        """The segment of a number, made once per model version; None for no segment."""
+        found = self._segments.get(number)
+        if found is None and (name := segment_id(number)) is not None:
+            found = self._segments[number] = outbox.Segment(name, self._names.get(name, name))
+        return found
 
     def _drivers(self, row: _Row) -> tuple[outbox.Driver, ...]:
         made = []
+        columns = self._columns
         typical = self._typical.get(row.new)
         for column, before, after, share in zip(
             row.driver, row.before, row.after, row.contribution, strict=True
@@ -160,23 +167,23 @@ class ChangeRecords:
             reference = was if was is not None else usual
             made.append(
                 outbox.Driver(
-                    self._columns.name[column],
-                    self._columns.label[column],
-                    self._columns.unit[column],
+                    columns.name[column],
+                    columns.label[column],
+                    columns.unit[column],
                     was,
                     now,
-                    None if usual is None else _number(usual),
+                    usual,
                     round(share, 4),
                     "down" if now is not None and reference is not None and now < reference else "up",
                 )
             )
         return tuple(made)
 
-    def _strategy(self, segment: str, customer: str) -> outbox.Strategy | None:
-        bound = self._strategies.get(self._bound.get(segment, ""))
+    def _strategy(self, number: int, customer: bytes) -> outbox.Strategy | None:
+        bound = self._bound.get(number)
         if bound is None:
             return None
-        return outbox.Strategy(bound.id, bound.version, arm(customer.encode(), bound.id, bound.control_share))
+        return outbox.Strategy(bound.id, bound.version, arm(customer, bound.id, bound.control_share))
 
 
 class _Row(NamedTuple):
@@ -212,5 +219,4 @@ def _current(change: bytes, since: bytes) -> bytes:
 
 def _number(value: float) -> float | None:
     """Four significant digits for people; None for missing."""
-    value = float(value)
     return None if math.isnan(value) else float(f"{value:.4g}")

@@ -47,7 +47,7 @@ class EngineSettings:
     max_future_us: int = 300_000_000
     idle_grace_us: int | None = 300_000_000
     backfill_lag_us: int = 86_400_000_000
-    scan_rows: int = 2048
+    scan_rows: int = 1024
     keep_points: bool = False
     policy: DecisionPolicy = field(default_factory=DecisionPolicy)
 

@@ -20,7 +20,7 @@ KEYS: Final = 1 << 16
 _SHIFT: Final = np.uint64(48)
 
 #: A step that reads this many events may scan one more customer.
-EVENTS_PER_ROW: Final = 4
+EVENTS_PER_ROW: Final = 8
 
 
 def slice_keys(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
@@ -166,10 +167,14 @@ def arm(customer_id: bytes, strategy_id: str, control_share: float) -> Literal["
 
     Raising `control_share` only moves customers from treatment to control.
     """
-    # The strategy keys the hash: without it the same customers would be the control of everything.
-    key = hashlib.blake2b(strategy_id.encode(), digest_size=32).digest()
-    digest = hashlib.blake2b(customer_id, digest_size=8, key=key).digest()
+    digest = hashlib.blake2b(customer_id, digest_size=8, key=_arm_key(strategy_id)).digest()
     return "control" if int.from_bytes(digest, "big") < control_share * 2.0**64 else "treatment"
+
+
+@lru_cache(maxsize=1024)
+def _arm_key(strategy_id: str) -> bytes:
+    """The strategy keys the hash: without it the same customers would be the control of everything."""
+    return hashlib.blake2b(strategy_id.encode(), digest_size=32).digest()
 
 
 def _matching(file: StrategyFile, profile: Profile | None, columns: Sequence[str]) -> str:

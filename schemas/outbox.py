@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 
 from schemas.changes import Arm, Cause, ChangeKind
-from schemas.times import format_time
 
 Headers = list[tuple[str, bytes]]
 
@@ -122,11 +121,33 @@ def encode_entry(entry: dict[str, Any]) -> bytes:
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False):
-    """The input record a change followed from; None in `CloudEvents.headers` for scans."""
+    """The input record a change followed from."""
 
     topic: str
     partition: int
     offset: int
+
+
+def subject_headers(
+    subject: bytes, seq: int, time_us: int, time: bytes, trigger: Trigger | None = None
+) -> Headers:
+    """Headers about one change of `subject` (customer or segment id) at `time_us`, `time` in RFC 3339.
+
+    `trigger` is None for scans. The id is a function of the arguments, so that a repeated derivation has
+    the same one; the time is part of it because `seq` starts again after an erasure.
+    """
+    headers = [
+        ("ce_id", b"%b/%d/%d" % (subject, seq, time_us)),
+        ("ce_subject", subject),
+        ("ce_time", time),
+    ]
+    if trigger is not None:
+        headers += (
+            ("segmenter_trigger_topic", trigger.topic.encode()),
+            ("segmenter_trigger_partition", b"%d" % trigger.partition),
+            ("segmenter_trigger_offset", b"%d" % trigger.offset),
+        )
+    return headers
 
 
 class CloudEvents:
@@ -142,21 +163,6 @@ class CloudEvents:
             ("segmenter_run_id", run_id.encode()),
         ]
 
-    def headers(self, subject: str, seq: int, time_us: int, trigger: Trigger | None = None) -> Headers:
-        """Headers of a record about `subject` (customer or segment id) at `time_us`.
-
-        The id is a function of the arguments, so that a repeated derivation has the same one; the
-        time is part of it because `seq` starts again after an erasure.
-        """
-        name = subject.encode()
-        headers = [
-            *self._before,
-            ("ce_id", b"%b/%d/%d" % (name, seq, time_us)),
-            ("ce_subject", name),
-            ("ce_time", format_time(time_us).encode()),
-        ]
-        if trigger is not None:
-            headers.append(("segmenter_trigger_topic", trigger.topic.encode()))
-            headers.append(("segmenter_trigger_partition", b"%d" % trigger.partition))
-            headers.append(("segmenter_trigger_offset", b"%d" % trigger.offset))
-        return headers
+    def headers(self, subject: Headers) -> Headers:
+        """The constant headers and those of the subject, which records of both types share."""
+        return self._before + subject

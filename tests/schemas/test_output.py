@@ -73,8 +73,9 @@ def test_headers_are_cloudevents() -> None:
     """Binary mode: required attributes, a deterministic id, provenance."""
     events = outbox.CloudEvents(outbox.CHANGED_TYPE, "/segmenter", "urn:schema", "run-1")
     trigger = outbox.Trigger("telecom.usage.v1", 3, 42)
-    headers = events.headers("c\u00e9", 2, EVENT_TIME_US, trigger)
-    assert headers == events.headers("c\u00e9", 2, EVENT_TIME_US, trigger)
+    time, customer = b"2026-03-01T12:00:00.000Z", "c\u00e9".encode()
+    headers = events.headers(outbox.subject_headers(customer, 2, EVENT_TIME_US, time, trigger))
+    assert headers == events.headers(outbox.subject_headers(customer, 2, EVENT_TIME_US, time, trigger))
     assert dict(headers) == {
         "ce_specversion": b"1.0",
         "ce_type": b"org.telecom.segment.changed.v1",
@@ -89,7 +90,7 @@ def test_headers_are_cloudevents() -> None:
         "segmenter_trigger_partition": b"3",
         "segmenter_trigger_offset": b"42",
     }
-    assert len(events.headers("c", 1, 0)) == len(headers) - 3
+    assert len(outbox.subject_headers(b"c", 1, 0, time)) == len(headers) - 6 - 3
 
 
 def test_internal_records_round_trip() -> None:
