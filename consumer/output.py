@@ -105,7 +105,7 @@ class PayloadMaker:
 
     def _audit(self, step: Step, part: PartitionStep, outputs: int, crc: int) -> Batch:
         """The partition's audit record: last, so that it covers everything before it."""
-        scanned, (number, cursor) = part.scanned, part.scan
+        scanned, scan = part.scanned, part.scan
         inputs = self._names.inputs
         record = AuditRecord(
             partition=part.partition,
@@ -115,9 +115,16 @@ class PayloadMaker:
             now_us=step.now_us,
             watermark_us=part.watermark_us,
             model_version=step.model_version,
+            previous_version=step.previous_version,
             scan=None
-            if number < 0
-            else ScanSlice(number, cursor if scanned is None else scanned.low, cursor),
+            if scan.id < 0
+            else ScanSlice(
+                scan.id,
+                scan.cursor if scanned is None else scanned.low,
+                scan.cursor,
+                scan.learns,
+                scan.unseen,
+            ),
             outputs=outputs,
             outputs_crc32=crc,
             rejects=part.rejects.n,

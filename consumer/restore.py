@@ -32,6 +32,7 @@ from online_model.active_model import segment_number
 from online_model.partition import PartitionState
 from online_model.poll import Poll
 from online_model.rows import SEGMENT_NONE
+from online_model.scan import Progress
 from schemas.batch import StringColumn, Topic
 from schemas.internal import AuditRecord, from_json
 from schemas.outbox import Change, decode_change, decode_current
@@ -128,11 +129,14 @@ class Restorer:
 
         A model promoted since then starts a pass of its own.
         """
-        active = self._core.engine.active
-        if audit.scan is None or active is None:
+        active, scan = self._core.engine.active, audit.scan
+        if scan is None or active is None:
             return
-        if active.model.kind == "folded" or active.model.version <= audit.model_version:
-            state.scan.resume(audit.scan.id, audit.scan.hi)
+        at = Progress(scan.id, scan.hi, scan.learns, scan.unseen)
+        if active.model.version == audit.model_version:
+            state.scan.resume(at, active.model.k, self._core.plan.columns.n)
+        elif active.model.kind == "folded":
+            state.scan.begin_again(at)
 
     def _require_fresh(self, log: LogReader, partition: int) -> None:
         """Without audit there must be no output and no commit either; otherwise something was lost."""

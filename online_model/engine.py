@@ -27,7 +27,7 @@ from online_model.poll import Poll
 from online_model.publication import Look, Publication, publish
 from online_model.rows import FORGOTTEN, NEVER
 from online_model.scaler import apply as scale
-from online_model.scan import KEYS, slice_rows
+from online_model.scan import KEYS, Progress, slice_rows
 from schemas.batch import Int32Array, Int64Array
 from schemas.rejects import Rejects
 
@@ -77,8 +77,7 @@ class Pass:
 class PartitionStep:
     """The part of a step that concerns one partition.
 
-    `start`, `end` int64[3]: next offsets per input topic before and after. `scan`: number of the pass
-    begun last (-1: none) and the key up to which it is done.
+    `start`, `end` int64[3]: next offsets per input topic before and after. `scan`: where the scan stands.
     """
 
     partition: int
@@ -89,7 +88,7 @@ class PartitionStep:
     rejects: Rejects
     changes: ChangeBatch | None
     scanned: Pass | None
-    scan: tuple[int, int]
+    scan: Progress
     touched: int
     overflows: int
 
@@ -106,10 +105,11 @@ class PartitionStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One step over all partitions; `model_version` 0 while there is none."""
+    """One step over all partitions; `model_version` and the one before it are 0 while there is none."""
 
     now_us: int
     model_version: int
+    previous_version: int
     partitions: list[PartitionStep]
 
 
@@ -200,7 +200,7 @@ class Engine:
         self._swap_if_possible()
         version = self.active.model.version if self.active else 0
         parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
-        return Step(now_us, version, parts)
+        return Step(now_us, version, self.previous.model.version if self.previous else 0, parts)
 
     def rebuild(self, state: PartitionState, poll: Poll, now_us: int) -> None:
         """Applies `poll` to one partition without deciding anything: its decisions are already published."""
@@ -247,7 +247,7 @@ class Engine:
             rejects=rejects,
             changes=changes,
             scanned=scanned,
-            scan=(state.scan.id, state.scan.cursor),
+            scan=state.scan.progress,
             touched=len(applied.touched),
             overflows=applied.overflows,
         )

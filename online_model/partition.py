@@ -223,10 +223,17 @@ class PartitionState:
 
 
 def _by_batch(chunks: list[Chunk]) -> list[tuple[EventBatch, list[Chunk]]]:
-    groups: dict[int, tuple[EventBatch, list[Chunk]]] = {}
+    """Runs of chunks of one batch, in order.
+
+    The order is that of the release: by topic, then by offset, however the records were polled. A replay
+    that knows only which offsets a commit held comes to the same state.
+    """
+    runs: list[tuple[EventBatch, list[Chunk]]] = []
     for chunk in chunks:
-        groups.setdefault(id(chunk.batch), (chunk.batch, []))[1].append(chunk)
-    return list(groups.values())
+        if not runs or runs[-1][0] is not chunk.batch:
+            runs.append((chunk.batch, []))
+        runs[-1][1].append(chunk)
+    return runs
 
 
 def _rejects_of(chunk: Chunk, events: Int64Array, reason: Reason) -> Rejects:

@@ -7,7 +7,7 @@ appeared. A scan begins when the watermark crosses a scan boundary, or at once a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,15 @@ def rows_between(hashes: npt.NDArray[np.uint64], low: int, high: int) -> npt.NDA
     return rows
 
 
+class Progress(NamedTuple):
+    """Pass `id` (-1: none yet) is done up to key `cursor`; the flags as in `Scan`."""
+
+    id: int
+    cursor: int
+    learns: bool
+    unseen: bool
+
+
 @dataclass(slots=True)
 class Scan:
     """Progress of one partition's scan.
@@ -84,13 +93,25 @@ class Scan:
         self._start(k, n_columns, learns=False)
         self.unseen = True
 
-    def resume(self, number: int, cursor: int) -> None:
-        """Goes on after pass `number`, of which the keys below `cursor` were done.
+    @property
+    def progress(self) -> Progress:
+        """Where the scan stands."""
+        return Progress(self.id, self.cursor, self.active and self.learns, self.unseen)
 
-        One that was not finished begins again: its statistics are gone.
+    def resume(self, at: Progress, k: int, n_columns: int) -> None:
+        """Goes on where another process stopped, under the same model.
+
+        The statistics of a pass under way are gone: the rest of it decides as ever and reports nothing.
         """
-        self.id = number if cursor == KEYS else number - 1
-        self.cursor = cursor
+        self.id, self.cursor, self.unseen = at.id, at.cursor, at.unseen
+        if at.cursor < KEYS:
+            self._start(k, n_columns, learns=False)
+            self.cursor = at.cursor
+
+    def begin_again(self, at: Progress) -> None:
+        """As `resume`, under another model: a pass under way begins again, and so does seeing."""
+        self.id, self.cursor = (at.id if at.cursor == KEYS else at.id - 1), KEYS
+        self.unseen = True
 
     def model_swapped(self) -> None:
         """The next pass is the first under a folded model; it begins at its boundary as ever."""

@@ -15,12 +15,15 @@ Integers = list[int]
 class ScanSlice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of scan `id` in a commit: customer hashes in [lo, hi), none where they are equal.
 
-    All below `hi` are done.
+    All below `hi` are done. `learns`: the pass will report statistics. `unseen`, after the commit: the
+    customers not below `hi` (all, where no pass is under way) were not evaluated since the model changed.
     """
 
     id: Natural
     lo: Natural
     hi: Natural
+    learns: bool
+    unseen: bool
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +31,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `n` counts the commits of the partition. `from_offsets` / `to_offsets` (``from`` / ``to`` in
     JSON): per input topic the first offset read and the first not read. Times are microseconds.
+    `previous_version`: the model that decided before `model_version` did (0: none).
     `outputs_crc32` covers the output values in the order they were produced.
     """
 
@@ -38,6 +42,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     now_us: int
     watermark_us: int
     model_version: Natural
+    previous_version: Natural
     scan: ScanSlice | None
     outputs: Natural
     outputs_crc32: Natural

@@ -16,7 +16,7 @@ from online_model.engine import Pass
 from online_model.evaluate import evaluate
 from online_model.fold import ScanStatistics, add_rows, empty
 from online_model.scaler import apply as scale
-from online_model.scan import KEYS, Scan, rows_between, slice_keys, slice_rows
+from online_model.scan import KEYS, Progress, Scan, rows_between, slice_keys, slice_rows
 from tests.online_model.streams import DAY, HOUR, T0
 from tests.online_model.tiny import POLICY, TINY, World, model
 
@@ -65,16 +65,32 @@ def test_a_pass_begins_at_a_boundary() -> None:
     assert (scan.id, scan.cursor, scan.active) == (T0 // HOUR + 5, 0, True)
 
 
-def test_a_restart_goes_on_after_a_finished_pass_and_begins_an_unfinished_one_again() -> None:
-    """Nobody is looked at twice for one boundary, and nobody is left out."""
+@pytest.mark.parametrize("cursor", [0, 100, KEYS])
+def test_a_restart_goes_on_where_the_scan_stood(cursor: int) -> None:
+    """Nobody is looked at twice for one boundary; what a pass learnt before it broke off is not reported."""
+    before, after = Scan(HOUR), Scan(HOUR)
+    before.model_swapped()
+    before.begin_if_due(T0, 2, 3)
+    before.finish_slice(cursor)
+    after.resume(before.progress, 2, 3)
+    assert after.progress == before.progress._replace(learns=False)
+    assert after.active == before.active
+    keys = np.array([0, 99, 100, KEYS - 1])
+    assert after.is_unseen(keys).tolist() == before.is_unseen(keys).tolist()
+    assert after.next_slice(1000, 100) == before.next_slice(1000, 100)
+    after.finish_slice(KEYS)
+    after.begin_if_due(T0 + HOUR, 2, 3)
+    assert (after.id, after.cursor, after.learns) == (T0 // HOUR + 1, 0, True)
+
+
+def test_a_restart_under_another_model_begins_an_unfinished_pass_again() -> None:
+    """Everybody is looked at by the new model, and the pass learns, because it is whole."""
     for cursor, active in ((KEYS, False), (100, True), (0, True)):
         scan = Scan(HOUR)
-        scan.resume(T0 // HOUR, cursor)
+        scan.begin_again(Progress(T0 // HOUR, cursor, True, False))
+        assert scan.is_unseen(np.array([0, KEYS - 1])).all()
         scan.begin_if_due(T0 + HOUR - 1, 2, 3)
         assert (scan.active, scan.learns) == (active, active)
-        scan.begin_if_due(T0 + HOUR, 2, 3)
-        assert scan.active
-        assert (scan.cursor, scan.id) == (0, T0 // HOUR + (not active))
 
 
 def test_who_is_unseen_after_a_promotion() -> None:
