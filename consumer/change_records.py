@@ -67,15 +67,23 @@ class ChangeRecords:
         self._inputs = inputs
         self._changed = CloudEvents(CHANGED_TYPE, source, "segment-change.v1.schema.json", run_id)
         self._current = CloudEvents(CURRENT_TYPE, source, "segment-current.v1.schema.json", run_id)
-        self._names: dict[str, str] = {}
+        self._models: dict[int, Model] = {}
+        self._version = 0
+        self._names: dict[str, str] = {"dormant": "Dormant", "unclassified": "Unclassified"}
         self._typical: dict[int, list[float | None]] = {}
         self._segments: dict[int, outbox.Segment] = {}
         self._bound: dict[int, Strategy] = {}
 
-    def use(self, model: Model) -> None:
-        """Names, profiles and strategies of `model` from now on; names of retired segments are kept."""
-        self._names |= {"dormant": "Dormant", "unclassified": "Unclassified"}
-        self._names |= {segment.id: segment.name for segment in model.segments}
+    def learn(self, model: Model) -> None:
+        """A version that steps may be decided by from now on."""
+        self._models[model.version] = model
+
+    def _use(self, version: int) -> None:
+        """Names, profiles and strategies of `version`, which decides; names of retired segments stay."""
+        for older in sorted(number for number in self._models if number < version):
+            self._names |= _names_of(self._models.pop(older))
+        model = self._models[version]
+        self._names |= _names_of(model)
         self._typical = {
             int(segment.id[1:]): [None if mean is None else _number(mean) for mean in segment.profile.mean]
             for segment in model.segments
@@ -84,11 +92,17 @@ class ChangeRecords:
         self._segments = {}
         bound = {segment: self._strategies.get(strategy) for segment, strategy in model.strategies.items()}
         self._bound = {segment_number(segment): found for segment, found in bound.items() if found}
+        self._version = version
 
     def of(
         self, batch: ChangeBatch, partition: int, watermark_us: int, model_version: int, live: bool
     ) -> Records:
-        """Records of `batch`, in order."""
+        """Records of `batch`, in order, with the names and offers of `model_version`.
+
+        Raises KeyError for a version that was not learnt.
+        """
+        if model_version != self._version:
+            self._use(model_version)
         records = Records([], [], [], [], [], [])
         time = format_time(watermark_us)
         time_bytes = time.encode()
@@ -184,6 +198,10 @@ class ChangeRecords:
         if bound is None:
             return None
         return outbox.Strategy(bound.id, bound.version, arm(customer, bound.id, bound.control_share))
+
+
+def _names_of(model: Model) -> dict[str, str]:
+    return {segment.id: segment.name for segment in model.segments}
 
 
 class _Row(NamedTuple):

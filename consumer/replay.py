@@ -171,7 +171,7 @@ class Replay:
     def _adopt(self, model: Model) -> None:
         self.core.coordinator.adopt(model)
         self.core.engine.offer_model(model)
-        self._records.use(model)
+        self._records.learn(model)
 
     def write_results(self, folder: Path) -> dict[str, Any]:
         """Writes the table, the model and the catalog; returns what the summary says of them."""

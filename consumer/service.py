@@ -160,7 +160,7 @@ class Service:
                 "run with the specification of the model, or start a new group (app.name) with new topics",
             ) from None
         self.core.coordinator.adopt(model)
-        self._records.use(model)
+        self._records.learn(model)
         failpoint("model.adopted")
 
     def __enter__(self) -> Service:

@@ -300,6 +300,8 @@ class Engine:
         points = self._learn(state, keys, rows, seen, x, decisions) if state.scan.active else None
         if moved.any():
             at = np.flatnonzero(moved)
+            # By customer: rows are numbered as customers came, which a restart need not repeat.
+            at = at[np.argsort(state.index.hashes[rows[at]], kind="stable")]
             unseen = state.scan.is_unseen(state.keys_of(rows[at]))
             look = Look(
                 at=at,
