@@ -20,6 +20,7 @@ from consumer.ports import Headers
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.engine import PartitionStep, Step
+from online_model.rows import NEVER
 from schemas.internal import AuditRecord, ScanSlice, to_json
 from schemas.rejects import Rejects
 
@@ -119,6 +120,10 @@ class PayloadMaker:
             watermark_us=part.watermark_us,
             model_version=step.model_version,
             previous_version=step.previous_version,
+            frontiers={
+                topic: (_known(newest), _known(applied))
+                for topic, (newest, applied) in zip(inputs, part.frontiers, strict=True)
+            },
             scan=None
             if scan.id < 0
             else ScanSlice(
@@ -134,6 +139,10 @@ class PayloadMaker:
             run_id=self._run_id,
         )
         return Batch(self._names.audit, part.partition, [str(part.partition).encode()], [to_json(record)])
+
+
+def _known(time_us: int) -> int | None:
+    return None if time_us == NEVER else time_us
 
 
 def dead_letters(rejects: Rejects, names: TopicNames) -> Batch:

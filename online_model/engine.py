@@ -25,7 +25,7 @@ from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
 from online_model.publication import Look, Publication, publish
-from online_model.rows import FORGOTTEN, NEVER
+from online_model.rows import NEVER
 from online_model.scaler import apply as scale
 from online_model.scan import KEYS, Progress, slice_rows
 from schemas.batch import Int32Array, Int64Array
@@ -77,7 +77,8 @@ class Pass:
 class PartitionStep:
     """The part of a step that concerns one partition.
 
-    `start`, `end` int64[3]: next offsets per input topic before and after. `scan`: where the scan stands.
+    `start`, `end` int64[3]: next offsets per input topic before and after. `frontiers`: per topic
+    the newest event time believed and the newest applied. `scan`: where the scan stands.
     """
 
     partition: int
@@ -88,6 +89,7 @@ class PartitionStep:
     rejects: Rejects
     changes: ChangeBatch | None
     scanned: Pass | None
+    frontiers: list[tuple[int, int]]
     scan: Progress
     touched: int
     overflows: int
@@ -202,15 +204,6 @@ class Engine:
         parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
         return Step(now_us, version, self.previous.model.version if self.previous else 0, parts)
 
-    def rebuild(self, state: PartitionState, poll: Poll, now_us: int) -> None:
-        """Applies `poll` to one partition without deciding anything: its decisions are already published."""
-        self.offer(poll)
-        latest, before = now_us + self.settings.max_future_us, state.watermark_us
-        applied = state.apply(state.intake.release(latest, None), latest, before)
-        for group in applied.exits:
-            for row in group.row[group.status == FORGOTTEN]:
-                state.bury(int(row))
-
     def offer(self, poll: Poll) -> None:
         """Takes `poll` in for the next step."""
         batch = poll.batch
@@ -247,6 +240,7 @@ class Engine:
             rejects=rejects,
             changes=changes,
             scanned=scanned,
+            frontiers=[frontier.settled for frontier in state.intake.frontiers],
             scan=state.scan.progress,
             touched=len(applied.touched),
             overflows=applied.overflows,
@@ -270,7 +264,7 @@ class Engine:
         in_slice = np.empty(0, np.int32)
         if scan.active:
             size = slice_rows(self.settings.scan_rows, int(applied.outcomes.sum()))
-            low, high = scan.next_slice(state.index.n, size)
+            low, high = scan.next_slice(state.born, size)
             in_slice = state.live_rows(low, high)
         others = in_slice[~np.isin(in_slice, applied.touched, assume_unique=True, kind="table")]
         rows = np.concatenate([applied.touched, others])

@@ -63,7 +63,7 @@ class Touched(NamedTuple):
 
     `row`, `how` (bits), `trigger` (last event) of touched customers, `counts[0]` of them; `exit_row`,
     `exit_status` (status after), `exit_trigger` of customers that left, `counts[1]` of them;
-    `counts[2]`: accumulators that saturated.
+    `counts[2]`: accumulators that saturated; `counts[3]`: rows that began their first life.
     """
 
     row: Int32Array
@@ -79,5 +79,5 @@ def touched_buffers(n: int) -> Touched:
     """Buffers for a step of at most `n` events."""
     return Touched(
         np.empty(n, np.int32), np.zeros(n, np.uint8), np.empty(n, np.int64),
-        np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n, np.int64), np.zeros(3, np.int64),
+        np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n, np.int64), np.zeros(4, np.int64),
     )  # fmt: skip

@@ -220,6 +220,15 @@ def _insert(
 
 
 @allocating
+def _gather(arena: UInt8Array, places: Int64Array, ends: Int64Array, out: UInt8Array) -> None:
+    """The bytes at `places` one after the other; string i ends at ``ends[i + 1]``."""
+    for i in range(len(places)):
+        start = places[i] >> 16
+        for j in range(ends[i + 1] - ends[i]):
+            out[ends[i] + j] = arena[start + j]
+
+
+@allocating
 def _rehash(table: Int64Array, hashes: UInt64Array, used: int) -> None:
     mask = np.uint64(len(table) - 1)
     for row in range(used):
@@ -259,6 +268,12 @@ class IdIndex:
             )  # fmt: skip
         return rows
 
+    def find(self, ids: StringColumn) -> Int32Array:
+        """Rows int32[n] of `ids`; -1 for those that have none."""
+        rows, events = np.empty(len(ids.ends) - 1, np.int32), np.arange(len(ids.ends) - 1, dtype=np.int64)
+        _find(ids.data, ids.ends, events, *self._arrays(), rows, np.empty(len(rows), np.uint64))
+        return rows
+
     def ids(self, rows: Int32Array | Int64Array) -> list[bytes]:
         """Id bytes of `rows`."""
         places = self._places[rows].tolist()
@@ -270,6 +285,35 @@ class IdIndex:
         start, length = place >> 16, place & 0xFFFF
         self._arena[start : start + length] = 0
         self._places[row] = start << 16  # length 0: no id is empty, so nothing matches
+
+    def export(self, low: int, high: int) -> tuple[StringColumn, UInt64Array]:
+        """Copies of the ids (empty where erased) and hashes of the rows from `low` to `high`."""
+        places = self._places[low:high]
+        ends = np.zeros(high - low + 1, np.int64)
+        np.cumsum(places & 0xFFFF, out=ends[1:])
+        data = np.empty(int(ends[-1]), np.uint8)
+        _gather(self._arena, places, ends, data)
+        return StringColumn(data, ends), self.hashes[low:high].copy()
+
+    def load(self, ids: StringColumn, hashes: UInt64Array) -> None:
+        """Appends rows as they were exported. They are found after `finish_load` only."""
+        n, lengths = len(hashes), np.diff(ids.ends)
+        self.hashes = grow(self.hashes, self.n + n)
+        self._places = grow(self._places, self.n + n)
+        self._arena = grow(self._arena, self._arena_used + len(ids.data))
+        self.hashes[self.n : self.n + n] = hashes
+        self._places[self.n : self.n + n] = ((ids.ends[:-1] + self._arena_used) << 16) | lengths
+        self._arena[self._arena_used : self._arena_used + len(ids.data)] = ids.data
+        self._arena_used += len(ids.data)
+        self.n += n
+
+    def finish_load(self) -> None:
+        """Makes the loaded rows be found."""
+        size = len(self._table)
+        while self.n * 10 > size * 6:
+            size *= 2
+        self._table = np.full(size, EMPTY, np.int64)
+        _rehash(self._table, self.hashes, self.n)
 
     @property
     def nbytes(self) -> int:

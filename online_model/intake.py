@@ -58,11 +58,35 @@ class Chunk:
 
 @dataclass(slots=True)
 class Frontier:
-    """Newest believed event time of a topic, newest applied, and whether its end was reached."""
+    """Newest believed event time of a topic, newest applied, and whether its end was reached.
+
+    `settled`: the first two over what has been released, which is what a restart goes on from.
+    """
 
     newest_us: int = NEVER
     applied_us: int = NEVER
     at_end: bool = False
+    settled: tuple[int, int] = (NEVER, NEVER)
+
+    def settle(self, times: Int64Array, verdict: npt.NDArray[np.uint8], latest_us: int) -> None:
+        """Events at `times` int64[m] were released with `verdict` uint8[m]."""
+        if not len(times):
+            return
+        if verdict.any() or times.max() > latest_us:
+            known = times <= latest_us
+            believed = times[known & (verdict == _FINE)]
+            times = times[known & (verdict != _BAD_CLOCK)]
+        else:
+            believed = times
+        newest, applied = self.settled
+        self.settled = (
+            max(newest, int(believed.max(initial=NEVER))),
+            max(applied, int(times.max(initial=NEVER))),
+        )
+
+    def resume(self, settled: tuple[int, int]) -> None:
+        """Goes on from what another process released."""
+        self.newest_us, self.applied_us = self.settled = settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +192,10 @@ class Intake:
                 chunk, verdict = queue.popleft(), verdicts.popleft()
                 taken, rest = self._split(chunk, verdict, latest_us)
                 if taken is not None:
+                    n = len(taken.events)
+                    self.frontiers[topic].settle(
+                        taken.batch.event_time_us[taken.events], verdict[:n], latest_us
+                    )
                     wrong = verdict[: len(taken.events)] == _BAD_CLOCK
                     if wrong.any():
                         bad.append((taken, taken.events[wrong]))

@@ -16,7 +16,7 @@ from online_model.event_view import FUTURE, LATE, MISROUTED, N_OUTCOMES, Clock, 
 from online_model.id_index import IdIndex
 from online_model.intake import N_TOPICS, Chunk, Intake, Release
 from online_model.plan import FeaturePlan
-from online_model.rows import FORGOTTEN, LIVE, NEVER, RowStore
+from online_model.rows import FORGOTTEN, LIVE, NEVER, SEGMENT_NONE, RowStore
 from online_model.scan import Scan, rows_between, slice_keys
 from online_model.windows import update
 from schemas.batch import EventBatch, Int32Array, Int64Array, UInt8Array
@@ -62,6 +62,29 @@ class Applied:
     overflows: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Extents:
+    """How far rows were brought by what they were restored from.
+
+    Rows from `lows[i]` on, int64[m], hold commit `commits[i]`, int64[m], and all before it: the events
+    before `next_offset[i]`, int64[m, 3] by topic.
+    """
+
+    lows: Int64Array
+    commits: Int64Array
+    next_offset: Int64Array
+
+    def lacking(self, batch: EventBatch, events: Int64Array, row_of: Int32Array) -> npt.NDArray[np.bool_]:
+        """Which of `events` are not in their rows yet (misrouted ones count as lacking)."""
+        at = np.searchsorted(self.lows, row_of, side="right") - 1
+        before = batch.offset[events] < self.next_offset[at, batch.topic[events]]
+        return ~before | (row_of < 0)
+
+    def commit_of(self, rows: Int32Array) -> Int64Array:
+        """The commit int64[n] that each of `rows` holds."""
+        return self.commits[np.searchsorted(self.lows, rows, side="right") - 1]
+
+
 class PartitionState:
     """State of partition `number`; `next_offset` int64[3] per topic is what has been applied."""
 
@@ -73,10 +96,14 @@ class PartitionState:
         self.intake = Intake()
         self.scan = Scan(scan_interval_us)
         self.next_offset = np.zeros(N_TOPICS, np.int64)
+        #: Rows that have had a life. Refused events make rows too, but not again in a replay without them.
+        self.born = 0
         #: Event time of the first step that applied events: history is counted from it.
         self.first_watermark_us = NEVER
         #: Keyed hash of an erased id to the time of erasure: its older events must not bring it back.
         self.erased: dict[bytes, int] = {}
+        #: While a restored partition is brought up to date: what its rows hold already.
+        self.extents: Extents | None = None
 
     @property
     def watermark_us(self) -> int:
@@ -128,10 +155,14 @@ class PartitionState:
         self.store.reserve(self.index.n)
         if self.erased and self.index.n > known:
             self._bury_again(known)
+        if self.extents is not None:
+            lacking = self.extents.lacking(batch, events, row_of)
+            events, row_of = events[lacking], row_of[lacking]
         outcome, touched = update(self.store.rows, events_of(batch), events, row_of, clock, self.plan)
         code = batch.topic[events].astype(np.int64) * N_OUTCOMES + outcome
         applied.outcomes += np.bincount(code, minlength=N_TOPICS * N_OUTCOMES).reshape(N_TOPICS, N_OUTCOMES)
         applied.overflows += int(touched.counts[2])
+        self.born += int(touched.counts[3])
         for bad, reason in _REASONS.items():
             if (outcome == bad).any():
                 for chunk in chunks:
@@ -188,11 +219,19 @@ class PartitionState:
         applied.touched, applied.how = rows[live], how[live]
         applied.topic, applied.offset = applied.topic[live], applied.offset[live]
 
+    def leave_segment(self, row: int) -> None:
+        """The customer of `row` is in no segment any more, as of the watermark."""
+        hot = self.store.rows.hot
+        hot["segment"][row] = SEGMENT_NONE
+        hot["since"][row] = self.watermark_us
+        hot["provisional"][row] = 0
+
     def bury(self, row: int) -> None:
         """Erases the id of a forgotten customer; only a keyed hash and the time stay."""
         if self.store.rows.hot["status"][row] == FORGOTTEN:
             key = self._tombstone(self.index.ids(np.array([row]))[0])
-            self.erased[key] = int(self.store.rows.hot["cut"][row])
+            # A replay meets an erasure again that a later one has overtaken.
+            self.erased[key] = max(int(self.store.rows.hot["cut"][row]), self.erased.get(key, NEVER))
             self.index.erase(row)
             self.store.rows.seen[row] = 0
 

@@ -129,6 +129,14 @@ class RowStore:
         """Bytes that the rows in use take."""
         return sum(array.nbytes // len(array) for array in self.rows) * self.n
 
+    def load(self, rows: Rows) -> None:
+        """Appends rows."""
+        n = self.n + len(rows.hot)
+        self.rows = Rows._make(grow(array, n) for array in self.rows)
+        for mine, theirs in zip(self.rows, rows, strict=True):
+            mine[self.n : n] = theirs
+        self.n = n
+
     def reserve(self, n: int) -> None:
         """Rows up to `n` in use. No view of any array of `self.rows` may be alive."""
         if n <= self.n:

@@ -26,7 +26,7 @@ from online_model.id_index import hash_bytes
 from online_model.lives import admit, is_duplicate, leave
 from online_model.plan import NEGATIVE, NIGHT, WEEKEND, Channels, FeaturePlan, Limits, Measure, Store, Taps
 from online_model.rings import advance
-from online_model.rows import CLOSED, FORGOTTEN, NEVER, WITHDRAWN, Rows
+from online_model.rows import CLOSED, FORGOTTEN, NEVER, UNBORN, WITHDRAWN, Rows
 from schemas.batch import (
     CONSENT_WITHDRAWN,
     NO_DAY,
@@ -309,8 +309,10 @@ def _update(
             if is_duplicate(rows, r, events.topic[e], h):
                 outcome[i] = DUPLICATE
                 continue
+            unborn = rows.hot[r].status == UNBORN
             outcome[i] = admit(rows, r, e, events)
             if outcome[i] == ACCEPTED:
+                touched.counts[3] += unborn
                 _apply(rows, r, e, events, clock.watermark, plan_taps, channels, limits, touched)
 
 

@@ -32,6 +32,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `n` counts the commits of the partition. `from_offsets` / `to_offsets` (``from`` / ``to`` in
     JSON): per input topic the first offset read and the first not read. Times are microseconds.
     `previous_version`: the model that decided before `model_version` did (0: none).
+    `frontiers`: per input topic the newest event time believed and the newest applied (null: none yet).
     `outputs_crc32` covers the output values in the order they were produced.
     """
 
@@ -43,6 +44,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     watermark_us: int
     model_version: Natural
     previous_version: Natural
+    frontiers: dict[str, tuple[int | None, int | None]]
     scan: ScanSlice | None
     outputs: Natural
     outputs_crc32: Natural

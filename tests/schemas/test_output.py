@@ -98,6 +98,7 @@ def test_internal_records_round_trip() -> None:
     audit = internal.AuditRecord(
         partition=1, n=7, from_offsets={"b": 1, "a": 0}, to_offsets={"a": 5, "b": 9},
         now_us=1, watermark_us=0, model_version=2, previous_version=1,
+        frontiers={"a": (1, 2), "b": (None, None)},
         scan=internal.ScanSlice(1, 0, 2**63, True, False),
         outputs=3, outputs_crc32=9, rejects=0, run_id="r",
     )  # fmt: skip
