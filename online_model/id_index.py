@@ -229,9 +229,11 @@ def _gather(arena: UInt8Array, places: Int64Array, ends: Int64Array, out: UInt8A
 
 
 @allocating
-def _rehash(table: Int64Array, hashes: UInt64Array, used: int) -> None:
+def _rehash(table: Int64Array, hashes: UInt64Array, places: Int64Array, used: int) -> None:
     mask = np.uint64(len(table) - 1)
     for row in range(used):
+        if places[row] & 0xFFFF == 0:
+            continue  # erased: all of them have the same hash
         slot = np.int64(hashes[row] & mask)
         while table[slot] != EMPTY:
             slot = np.int64(np.uint64(slot + 1) & mask)
@@ -285,6 +287,7 @@ class IdIndex:
         start, length = place >> 16, place & 0xFFFF
         self._arena[start : start + length] = 0
         self._places[row] = start << 16  # length 0: no id is empty, so nothing matches
+        self.hashes[row] = 0  # made without a key: it would find the id again among all phone numbers
 
     def export(self, low: int, high: int) -> tuple[StringColumn, UInt64Array]:
         """Copies of the ids (empty where erased) and hashes of the rows from `low` to `high`."""
@@ -313,7 +316,7 @@ class IdIndex:
         while self.n * 10 > size * 6:
             size *= 2
         self._table = np.full(size, EMPTY, np.int64)
-        _rehash(self._table, self.hashes, self.n)
+        _rehash(self._table, self.hashes, self._places, self.n)
 
     @property
     def nbytes(self) -> int:
@@ -333,4 +336,4 @@ class IdIndex:
             while needed * 10 > size * 6:
                 size *= 2
             self._table = np.full(size, EMPTY, np.int64)
-            _rehash(self._table, self.hashes, self.n)
+            _rehash(self._table, self.hashes, self._places, self.n)

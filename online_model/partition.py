@@ -80,6 +80,20 @@ class Extents:
         before = batch.offset[events] < self.next_offset[at, batch.topic[events]]
         return ~before | (row_of < 0)
 
+    def of_erased(self, batch: EventBatch, events: Int64Array, index: IdIndex) -> npt.NDArray[np.bool_]:
+        """Which of `events` are before the offsets of the last part and of an id that no row has.
+
+        All other ids of that time have a row, so these had been erased when their row was copied. A new row
+        would begin a life where the event's time is after the cut, and the erasure, at the cut, not end it.
+        """
+        last = len(self.lows) - 2  # behind it are the rows that come after the parts
+        if last < 0:
+            return np.zeros(len(events), np.bool_)
+        gone: npt.NDArray[np.bool_] = batch.offset[events] < self.next_offset[last, batch.topic[events]]
+        if gone.any():
+            gone[gone] = index.find(batch.customer_ids.take(events[gone])) < 0
+        return gone
+
     def commit_of(self, rows: Int32Array) -> Int64Array:
         """The commit int64[n] that each of `rows` holds."""
         return self.commits[np.searchsorted(self.lows, rows, side="right") - 1]
@@ -151,6 +165,8 @@ class PartitionState:
         self, applied: Applied, batch: EventBatch, chunks: list[Chunk], events: Int64Array, clock: Clock
     ) -> tuple[Int32Array, UInt8Array, npt.NDArray[np.int16], Int64Array]:
         known = self.index.n
+        if self.extents is not None:
+            events = events[~self.extents.of_erased(batch, events, self.index)]
         row_of = self.index.rows_of(batch.customer_ids, events)
         self.store.reserve(self.index.n)
         if self.erased and self.index.n > known:
