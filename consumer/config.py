@@ -113,6 +113,24 @@ class CommitConfig(Group):
     )
 
 
+class SnapshotsConfig(Group):
+    """What a restart goes on from."""
+
+    uri: str = Field(
+        default="snapshots",
+        min_length=1,
+        description="directory, or a URI that Arrow knows (s3://, gs://, ...); workers on several hosts need "
+        "one that all of them reach",
+    )
+    interval_s: float = Field(
+        default=120.0,
+        ge=1,
+        le=86_400,
+        allow_inf_nan=False,
+        description="time between two snapshots of a partition, seconds; a restart replays the input since",
+    )
+
+
 class WatermarkConfig(Group):
     """How event time advances."""
 
@@ -206,9 +224,6 @@ class LogConfig(Group):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe level that is written"
     )
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal, otherwise json"
-    )
 
 
 class Config(Group):
@@ -218,6 +233,7 @@ class Config(Group):
     kafka: KafkaConfig = Field(default_factory=KafkaConfig)
     topics: TopicsConfig = Field(default_factory=TopicsConfig)
     commit: CommitConfig = Field(default_factory=CommitConfig)
+    snapshots: SnapshotsConfig = Field(default_factory=SnapshotsConfig)
     watermark: WatermarkConfig = Field(default_factory=WatermarkConfig)
     scan: ScanConfig = Field(default_factory=ScanConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)

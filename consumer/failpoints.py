@@ -73,6 +73,7 @@ FAILPOINTS: Final = (
     "rebalance.dropped",  # the state of lost partitions is gone
     "restore.begin",
     "restore.audit",  # the audit log has been read
+    "restore.loaded",  # the rows of a snapshot, or nothing, are in memory
     "restore.replay",  # a chunk of the input has been applied
     "restore.replayed",
     "restore.published",  # published segments are in the rows
@@ -86,6 +87,11 @@ FAILPOINTS: Final = (
     "publish.after",
     "calibration.begin",
     "calibration.end",
+    "snapshot.copied",  # a part is in the buffer
+    "snapshot.part",  # and in the file
+    "snapshot.written",  # the file is complete, its manifest is not there
+    "snapshot.published",  # the manifest is
+    "snapshot.pruned",
     "shutdown.begin",
     "shutdown.committed",  # the last turn is committed, nothing is closed
     "shutdown.closed",

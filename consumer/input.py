@@ -106,6 +106,10 @@ class Input:
         """Partitions assigned to this process."""
         return frozenset(self._owned)
 
+    def is_wanted(self, partition: int) -> bool:
+        """Whether a restore of `partition` still makes sense: it was neither lost nor lost and given back."""
+        return partition in self._owned and partition not in self._changed.assigned
+
     @property
     def held(self) -> frozenset[tuple[int, int]]:
         """(partition, topic) that are not read further now."""

@@ -50,6 +50,7 @@ class Metric:
 
 _COMMIT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 2.5, 5.0, 10.0)
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_RESTORE_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 METRICS: Final = (
     Metric("events_total", "counter", "events", "Input records by outcome.", ("topic", "outcome")),
@@ -94,6 +95,39 @@ METRICS: Final = (
         "gauge",
         "records",
         "Input records still to be replayed before a partition is live.",
+        ("partition",),
+    ),
+    Metric("restores_total", "counter", "restores", "Partitions brought to their last commit.", ("source",)),
+    Metric(
+        "restore_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time a restore of a partition took, by phase (audit, load, replay).",
+        ("phase",),
+        _RESTORE_BUCKETS,
+    ),
+    Metric("snapshots_total", "counter", "snapshots", "Complete snapshots of partitions."),
+    Metric("snapshot_failures_total", "counter", "snapshots", "Snapshots that could not be written."),
+    Metric("snapshot_bytes_total", "counter", "bytes", "Bytes of complete snapshots."),
+    Metric(
+        "snapshot_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time from the first part of a snapshot to its manifest.",
+        buckets=_RESTORE_BUCKETS,
+    ),
+    Metric(
+        "snapshot_pause_seconds",
+        "histogram",
+        "seconds",
+        "Time the loop stood still while a part of a snapshot was copied.",
+        buckets=_STAGE_BUCKETS,
+    ),
+    Metric(
+        "snapshot_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When this process last completed a snapshot of a partition.",
         ("partition",),
     ),
     Metric("rebalances_total", "counter", "rebalances", "Rebalances of the consumer group.", ("kind",)),

@@ -92,6 +92,30 @@ class Metrics:
         for stage, value in seconds.items():
             self._stages[stage].observe(value)
 
+    def record_restore(self, source: str, seconds: Mapping[str, float]) -> None:
+        """A partition was restored from `source`; seconds per phase."""
+        self._counter("restores_total", source).inc()
+        for phase, value in seconds.items():
+            self._histograms["restore_duration_seconds"].labels(phase).observe(value)
+
+    def record_snapshot(self, partition: int, size: int, seconds: float, succeeded: bool) -> None:
+        """A snapshot of `size` bytes was complete after `seconds`, or failed."""
+        if succeeded:
+            self._counters["snapshots_total"].inc()
+            self._counters["snapshot_bytes_total"].inc(size)
+            self._histograms["snapshot_duration_seconds"].observe(seconds)
+            self._gauges["snapshot_timestamp_seconds"].labels(partition).set(time.time())
+        else:
+            self._counters["snapshot_failures_total"].inc()
+
+    def record_snapshot_pause(self, seconds: float) -> None:
+        """The loop stood still while a part was copied."""
+        self._histograms["snapshot_pause_seconds"].observe(seconds)
+
+    def forget_snapshots(self) -> None:
+        """Partitions have changed: those that are owned set their times again."""
+        self._gauges["snapshot_timestamp_seconds"].clear()
+
     def record_scans(self, finished: int, customers: int) -> None:
         """Scans that ended in a turn, one per partition, and the customers that slices evaluated."""
         self._counters["scans_total"].inc(finished)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+import structlog
 
 from consumer.core import Core
 from consumer.http import Health
@@ -15,6 +16,8 @@ from consumer.input import Input
 from consumer.metric_table import Stage, State
 from consumer.metrics import Metrics
 from consumer.output import Payload
+from consumer.restore import Restored
+from consumer.snapshots import Taken
 from consumer.transaction import CommitTimes
 from online_model.active_model import segment_id
 from online_model.change_batch import Cause, Change
@@ -30,6 +33,8 @@ from online_model.event_view import (
 )
 from online_model.rows import LIVE, NEVER
 from schemas.rejects import Reason
+
+_log = structlog.get_logger("recorder")
 
 #: Segment sizes and lag are looked at this often: they cost a pass over the customers.
 _SLOW_EVERY_S: Final = 2.0
@@ -89,6 +94,7 @@ class Recorder:
     def rebalanced(self, kinds: list[str], owned: int) -> None:
         """Rebalances happened; `owned` partitions are owned now."""
         self._metrics.set_state(State.RESTORING)
+        self._metrics.forget_snapshots()
         for kind in kinds:
             self._metrics.record_rebalance(kind, owned)
 
@@ -101,6 +107,29 @@ class Recorder:
         """`remaining` input records of `partition` are still to be replayed."""
         self._health.beat()
         self._metrics.set_restore_remaining({partition: remaining})
+
+    def restored(self, partition: int, restored: Restored) -> None:
+        """A partition has been brought to its last commit."""
+        self._metrics.record_restore(restored.source, restored.seconds)
+        _log.info(
+            "partition restored",
+            partition=partition,
+            source=restored.source,
+            n=restored.commits,
+            **{f"{phase}_s": round(seconds, 3) for phase, seconds in restored.seconds.items()},
+        )
+
+    def paused_for_snapshot(self, seconds: float) -> None:
+        """The loop waited so long for a part of a snapshot to be copied."""
+        self._metrics.record_snapshot_pause(seconds)
+
+    def snapshot_taken(self, taken: Taken) -> None:
+        """A snapshot is complete, or has failed."""
+        self._metrics.record_snapshot(taken.partition, taken.bytes, taken.seconds, not taken.problem)
+        if taken.problem:
+            _log.warning("snapshot failed", partition=taken.partition, problem=taken.problem)
+        else:
+            _log.debug("snapshot taken", partition=taken.partition, n=taken.n, customers=taken.rows)
 
     def draining(self) -> None:
         """The process is stopping."""

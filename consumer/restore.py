@@ -1,59 +1,79 @@
 """Rebuilding a partition after an assignment.
 
-Windows are a pure function of the input, so they are rebuilt by reading it again up to the last
-committed audit record, silently: no decision is made. What was refused then (late, wrong clock,
-misrouted) depended on clock and watermark of its commit; the dead letters tell which it was. The
-published segments come from the output topics, and decisions go on as differences against them.
+The last committed audit record is the truth: it says how far the partition is. From the newest of what is
+there and can be trusted the input is applied again up to it, silently:
 
-    no audit, no output, no committed offset   fresh: begin at the start of the inputs
-    otherwise                                  replay up to the audit record, read the published segments
+    kept memory      of a partition that was revoked a moment ago
+    a snapshot       complete, undamaged, of this specification and no newer than the audit log
+    the whole input  otherwise; published segments come from the output topics then
+    nothing          if there is no audit record, snapshot, output or committed offset: a fresh partition
+
+Decisions are differences against what was published, so nothing is published twice.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message
 
 from consumer.core import Core
-from consumer.errors import BrokerUnreachable, StateUnknown
+from consumer.errors import BrokerUnreachable, SegmenterError, StateUnknown
 from consumer.failpoints import failpoint
-from consumer.log_reader import LogReader, Ranges
-from consumer.output import ORIGIN_OFFSET, ORIGIN_TOPIC
+from consumer.kept import KeptStates
+from consumer.log_reader import LogReader
+from consumer.reapply import Commits, Reapplication
+from consumer.snapshots import SnapshotStore, load
+from consumer.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
 from consumer.topics import TopicNames
-from online_model.active_model import segment_number
+from online_model.active_model import ActiveModel
+from online_model.intake import Intake
+from online_model.model import Model
 from online_model.partition import PartitionState
-from online_model.poll import Poll
-from online_model.rows import SEGMENT_NONE
+from online_model.rows import NEVER, SEGMENT_NONE
 from online_model.scan import Progress
-from schemas.batch import StringColumn, Topic
-from schemas.internal import AuditRecord, from_json
+from online_model.state_columns import Extent, finish_load
+from schemas.batch import StringColumn
+from schemas.internal import AuditRecord
 from schemas.outbox import Change, decode_change, decode_current
-from schemas.records import RawRecords
 from schemas.times import parse_time
 
 _log = structlog.get_logger("restore")
 
 #: Keys looked up at once.
 _BLOCK: Final = 50_000
-#: What the text of an event that ends a life, or lets one end, contains.
-_ENDINGS: Final = (b"closed", b"forget", b"consent_profiling", b"\\u")
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Where a partition goes on: next offset per input topic, and the number of its last audit record."""
+    """Where a partition goes on: next offset per input topic, and the number of its last audit record.
+
+    `source`: fresh, kept, snapshot or input; `seconds` per phase: audit, load, replay.
+    """
 
     offsets: dict[tuple[int, int], int]
     commits: int
+    source: str = "fresh"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A state that holds commit `n` in all its rows; offsets before `first` are not needed any more."""
+
+    name: str
+    state: PartitionState
+    n: int
+    first: list[int]
+
+
+class RestoreCancelled(Exception):
+    """The partition is not wanted any more."""
 
 
 class _Published(NamedTuple):
@@ -67,80 +87,191 @@ class _Published(NamedTuple):
     current: bool
 
 
-class Restorer:
-    """Restores one partition at a time with readers of its own, which belong to no group.
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a restore asks of the process around it.
 
     `make_reader` is told whether to see committed records only; `has_committed` whether the group has
-    ever committed an offset of a partition; `progress` is told (partition, records still to be
-    replayed) now and then.
+    ever committed an offset of a partition; `progress` is told (partition, records still to be applied) now
+    and then, and raises `RestoreCancelled` if the partition is not wanted any more; `model`: a version.
     """
 
+    make_reader: Callable[[bool], Consumer]
+    has_committed: Callable[[int], bool]
+    progress: Callable[[int, int], None]
+    model: Callable[[int], Model | None]
+
+
+class Restorer:
+    """Restores one partition at a time with readers of its own, which belong to no group."""
+
     def __init__(
-        self,
-        make_reader: Callable[[bool], Consumer],
-        names: TopicNames,
-        core: Core,
-        has_committed: Callable[[int], bool],
-        progress: Callable[[int, int], None],
+        self, core: Core, names: TopicNames, store: SnapshotStore, kept: KeptStates, around: Surroundings
     ) -> None:
-        self._make_reader = make_reader
-        self._names = names
         self._core = core
-        self._has_committed = has_committed
-        self._progress = progress
+        self._names = names
+        self._store = store
+        self._kept = kept
+        self._around = around
 
     def restore(self, partition: int) -> Restored:
         """Adds `partition` to the engine in the state its last commit left.
 
-        Raises `StateUnknown` or `BrokerUnreachable`; the partition must then not be worked on.
+        Raises `StateUnknown`, `BrokerUnreachable` or `RestoreCancelled`; the partition must then not be
+        worked on, and is not in the engine.
         """
         try:
-            with LogReader(self._make_reader) as log:
+            with LogReader(self._around.make_reader) as log:
                 return self._restore(log, partition)
         except KafkaException as exception:
+            self._core.engine.drop_partition(partition)
             raise BrokerUnreachable(
                 f"restoring partition {partition} failed: {exception.args[0].str()}",
                 "check the brokers; the process starts again from the same commit",
             ) from exception
+        except (SegmenterError, RestoreCancelled):
+            self._core.engine.drop_partition(partition)
+            raise
 
     def _restore(self, log: LogReader, partition: int) -> Restored:
         failpoint("restore.begin")
-        inputs = self._names.inputs
-        state = self._core.engine.add_partition(partition)
-        low = [log.bounds(topic, partition)[0] for topic in inputs]
-        commits = _Commits.read(log, self._names.audit, partition, inputs)
-        if commits is None:
+        watch = _Watch()
+        low = [log.bounds(topic, partition)[0] for topic in self._names.inputs]
+        audit = last_audit(log, self._names.audit, partition)
+        watch("audit")
+        if audit is None:
             self._require_fresh(log, partition)
-            state.next_offset[:] = low
+            self._core.engine.add_partition(partition).next_offset[:] = low
             return Restored({(partition, code): offset for code, offset in enumerate(low)}, 0)
         failpoint("restore.audit")
-        audit, end = commits.last, commits.to[-1].tolist()
-        for topic, first in zip(inputs, low, strict=True):
+        for source in self._sources(partition, audit, low):
+            watch("load")
+            failpoint("restore.loaded")
+            try:
+                self._bring_up(log, source, audit)
+            except Incomplete as problem:
+                _log.warning(
+                    "not restored from it", source=source.name, partition=partition, problem=str(problem)
+                )
+                continue
+            watch("replay")
+            self._go_on(source.state, audit)
+            end = [audit.to_offsets[topic] for topic in self._names.inputs]
+            offsets = {(partition, code): offset for code, offset in enumerate(end)}
+            return Restored(offsets, audit.n, source.name, watch.seconds)
+        raise StateUnknown(  # pragma: no cover - the whole input is always a source
+            f"partition {partition} cannot be restored", "see the warnings before this"
+        )
+
+    # -- sources -------------------------------------------------------------------------------
+
+    def _sources(self, partition: int, audit: AuditRecord, low: list[int]) -> Iterator[Source]:
+        """What can be brought up to the last commit, best first."""
+        kept = self._kept.take(partition)
+        if kept is not None and kept.n <= audit.n and self._reaches(kept.first, audit, low):
+            kept.state.intake = _intake_at(kept.state.watermark_us)
+            finish_load(kept.state, [Extent(0, kept.n, kept.state.next_offset.copy())])
+            self._core.engine.partitions[partition] = kept.state
+            yield kept
+        too_old = None
+        for number in self._numbers(partition):
+            if number > audit.n:
+                _log.warning("snapshot is newer than the audit log", partition=partition, n=number)
+                continue
+            source = self._snapshot(partition, number)
+            if source is None:
+                continue
+            if not self._reaches(source.first, audit, low):
+                too_old = too_old or number
+                continue
+            yield source
+        if too_old is not None:
+            raise StateUnknown(
+                f"partition {partition} cannot be restored: records after its snapshot n={too_old} "
+                "are no longer in the input topics",
+                "give them a retention far above snapshots.interval_s; to accept the gap, move the snapshots "
+                f"of this partition away from {self._store.uri} and restart",
+            )
+        for topic, first in zip(self._names.inputs, low, strict=True):
             if audit.from_offsets[topic] < first:
                 _log.warning(
                     "input no longer reaches back to the last commit", topic=topic, partition=partition
                 )
-        replay = _Replay(self._core, inputs, state, self._refused(log, partition))
-        replay.run(log, low, commits, lambda left: self._progress(partition, left))
+        yield Source("input", self._core.engine.add_partition(partition), 0, low)
+
+    def _reaches(self, first: list[int], audit: AuditRecord, low: list[int]) -> bool:
+        """Whether the inputs still hold everything from `first` up to the last commit."""
+        end = [audit.to_offsets[topic] for topic in self._names.inputs]
+        return all(a >= b or a >= c for a, b, c in zip(first, low, end, strict=True))
+
+    def _numbers(self, partition: int) -> list[int]:
+        try:
+            return self._store.numbers(partition)
+        except OSError as error:
+            _log.warning("snapshots cannot be listed", uri=self._store.uri, problem=str(error))
+            return []
+
+    def _snapshot(self, partition: int, number: int) -> Source | None:
+        """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
+        try:
+            manifest = self._store.manifest(partition, number)
+            if manifest.partition_count != self._core.partition_count:
+                raise StateUnknown(
+                    f"snapshot n={number} of partition {partition} was made with {manifest.partition_count} "
+                    f"partitions, the topics have {self._core.partition_count}: customers are elsewhere now",
+                    "start a new group (app.name) with new output topics (topics.prefix) and backfill",
+                )
+            state = self._core.engine.add_partition(partition)
+            load(self._store, manifest, state, self._core.plan.spec.hash, self._names.inputs)
+        except (OSError, ValueError) as problem:
+            _log.warning("snapshot passed over", partition=partition, n=number, problem=str(problem))
+            return None
+        state.intake = _intake_at(manifest.watermark_us)
+        _log.info("snapshot loaded", partition=partition, n=number, customers=manifest.rows)
+        return Source("snapshot", state, manifest.first_n, manifest.first_offsets(self._names.inputs))
+
+    # -- bringing up to date -------------------------------------------------------------------
+
+    def _bring_up(self, log: LogReader, source: Source, audit: AuditRecord) -> None:
+        """Applies what was committed after the source's commit."""
+        names, partition, inputs = self._names, source.state.number, self._names.inputs
+        from_input = source.name == "input"
+        if from_input:
+            refused = refused_offsets(list(log.all_of(names.dlq, partition)), inputs)
+            commits = Commits.without_changes(audits_after(log, names.audit, partition, 0), inputs, refused)
+        else:
+            commits = Commits.of(Tail.read(log, names, partition, source.n), inputs)
+        again = Reapplication(self._core, inputs, source.state, commits, self._priors)
+        again.run(log, source.first, lambda left: self._around.progress(partition, left))
         failpoint("restore.replayed")
-        self._read_published(log, state)
+        if from_input:
+            self._read_published(log, source.state)
         failpoint("restore.published")
-        state.next_offset[:] = end
-        self._resume_scan(state, audit)
-        return Restored({(partition, code): offset for code, offset in enumerate(end)}, audit.n)
+        source.state.extents = None
 
-    def _resume_scan(self, state: PartitionState, audit: AuditRecord) -> None:
-        """Goes on after the pass of the last commit, so that a restart does not look at everybody once more.
+    def _priors(self, version: int) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+        model = self._around.model(version)
+        return None if model is None else model.share_priors
 
-        A model promoted since then starts a pass of its own.
-        """
-        active, scan = self._core.engine.active, audit.scan
+    def _go_on(self, state: PartitionState, audit: AuditRecord) -> None:
+        """Takes up what a decision rests on besides the rows: offsets, watermark, frontiers, scan, models."""
+        inputs, engine = self._names.inputs, self._core.engine
+        state.next_offset[:] = [audit.to_offsets[topic] for topic in inputs]
+        state.intake.watermark_us = audit.watermark_us
+        for topic, frontier in zip(inputs, state.intake.frontiers, strict=True):
+            newest, applied = audit.frontiers[topic]
+            frontier.resume((NEVER if newest is None else newest, NEVER if applied is None else applied))
+        active, scan = engine.active, audit.scan
         if scan is None or active is None:
             return
         at = Progress(scan.id, scan.hi, scan.learns, scan.unseen)
         if active.model.version == audit.model_version:
             state.scan.resume(at, active.model.k, self._core.plan.columns.n)
+            previous = self._around.model(audit.previous_version)
+            if previous is not None:
+                engine.previous = ActiveModel.of(previous, self._core.plan.columns)
         elif active.model.kind == "folded":
+            # A model promoted since then starts a pass of its own.
             state.scan.begin_again(at)
 
     def _require_fresh(self, log: LogReader, partition: int) -> None:
@@ -150,25 +281,15 @@ class Restorer:
             for topic in (self._names.current, self._names.changes)
             if log.bounds(topic, partition)[1] > 0
         ]
-        if outputs or self._has_committed(partition):
-            found = f"records in {outputs[0]}" if outputs else "committed offsets"
+        snapshots = self._numbers(partition)
+        if outputs or snapshots or self._around.has_committed(partition):
+            found = "a snapshot" if snapshots else "committed offsets"
+            found = f"records in {outputs[0]}" if outputs else found
             raise StateUnknown(
                 f"partition {partition} has {found} but no audit record",
                 f"restore {self._names.audit} from a backup, "
                 "or start a new group (app.name) with new output topics (topics.prefix)",
             )
-
-    def _refused(self, log: LogReader, partition: int) -> list[list[int]]:
-        """Offsets per input topic that went to the dead letters."""
-        code = {topic.encode(): number for number, topic in enumerate(self._names.inputs)}
-        refused: list[list[int]] = [[] for _ in code]
-        for message in log.all_of(self._names.dlq, partition):
-            headers = dict(message.headers() or [])
-            topic = headers.get(ORIGIN_TOPIC)
-            offset = headers.get(ORIGIN_OFFSET)
-            if isinstance(topic, bytes) and isinstance(offset, bytes) and topic in code:
-                refused[code[topic]].append(int(offset))
-        return refused
 
     # -- published segments --------------------------------------------------------------------
 
@@ -199,120 +320,29 @@ class Restorer:
             _place(state, keys, [latest[key] for key in keys])
 
 
-@dataclass(frozen=True, slots=True)
-class _Commits:
-    """The audit log of a partition: next offsets int64[n, 3] and watermark int64[n] after each commit."""
+class _Watch:
+    """Seconds per phase."""
 
-    last: AuditRecord
-    to: npt.NDArray[np.int64]
-    watermark_us: npt.NDArray[np.int64]
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
 
-    @classmethod
-    def read(cls, log: LogReader, topic: str, partition: int, inputs: tuple[str, ...]) -> _Commits | None:
-        """None if there is no record; of those older than the compaction lag some may be missing."""
-        last, to, watermark = None, array("q"), array("q")
-        for message in log.all_of(topic, partition):
-            last = from_json(_value(message), AuditRecord)
-            to.extend(last.to_offsets[name] for name in inputs)
-            watermark.append(last.watermark_us)
-        if last is None:
-            return None
-        return cls(last, np.array(to, np.int64).reshape(-1, len(inputs)), np.array(watermark, np.int64))
-
-    def around(self, offsets: list[int]) -> npt.NDArray[np.intp]:
-        """Indices of the commits that hold `offsets` of the customer topic, of those before, and the last."""
-        at = np.searchsorted(self.to[:, Topic.CUSTOMER], np.array(offsets, np.int64), side="right")
-        cuts = np.unique(np.concatenate([at - 1, at, [len(self.to) - 1]]))
-        return cuts[(cuts >= 0) & (cuts < len(self.to))].astype(np.intp)
+    def __call__(self, phase: str) -> None:
+        """The phase has ended."""
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
 
 
-class _Replay:
-    """Applies the input of a partition up to its last commit, without deciding anything.
-
-    Windows do not depend on how events are grouped. Ends of lives do: an event after a `closed` begins
-    a new life, one before it is forgotten with the old. So the commits that hold such events are
-    replayed one by one, and what is between them as it comes.
-    """
-
-    def __init__(
-        self, core: Core, inputs: tuple[str, str, str], state: PartitionState, refused: list[list[int]]
-    ) -> None:
-        self._core = core
-        self._code = {topic: number for number, topic in enumerate(inputs)}
-        self._inputs = inputs
-        self._state = state
-        self._refused = [np.array(sorted(offsets), np.int64) for offsets in refused]
-        self._ahead: list[deque[Message]] = [deque() for _ in inputs]
-
-    def run(self, log: LogReader, low: list[int], commits: _Commits, progress: Callable[[int], None]) -> None:
-        """Leaves the partition with the windows and the watermark of the last commit."""
-        number, now_us = self._state.number, commits.last.now_us
-        end = commits.to[-1].tolist()
-        ranges: Ranges = {
-            (topic, number): (first, last) for topic, first, last in zip(self._inputs, low, end, strict=True)
-        }
-        cuts = commits.around(self._ends_of_lives(log, ranges))
-        position, at = list(low), 0
-        for chunk in chain(log.chunks(ranges), [[]]):
-            for message in chunk:
-                code = self._code[message.topic() or ""]
-                self._ahead[code].append(message)
-                position[code] = int(message.offset() or 0) + 1
-            while at < len(cuts):
-                cut = commits.to[cuts[at]].tolist()
-                reached = [place >= last for place, last in zip(position, cut, strict=True)]
-                self._step(cut, reached, now_us)
-                if not all(reached):
-                    break
-                self._state.intake.watermark_us = int(commits.watermark_us[cuts[at]])
-                at += 1
-            failpoint("restore.replay")
-            progress(sum(max(last - place, 0) for place, last in zip(position, end, strict=True)))
-        for code in self._code.values():
-            self._state.intake.mark_end(code, at_end=False)
-
-    def _ends_of_lives(self, log: LogReader, ranges: Ranges) -> list[int]:
-        """Offsets of the customer topic whose records may end a life."""
-        place = (self._inputs[Topic.CUSTOMER], self._state.number)
-        return [
-            int(message.offset() or 0)
-            for chunk in log.chunks({place: ranges[place]})
-            for message in chunk
-            if any(word in (message.value() or b"") for word in _ENDINGS)
-        ]
-
-    def _step(self, cut: list[int], reached: list[bool], now_us: int) -> None:
-        """Applies what has been read up to `cut`; topics that have `reached` it hold nothing back."""
-        number = self._state.number
-        taken: list[Message] = []
-        moved = {}
-        for code, queue in enumerate(self._ahead):
-            before = len(taken)
-            while queue and int(queue[0].offset() or 0) < cut[code]:
-                taken.append(queue.popleft())
-            if len(taken) > before:
-                moved[number, code] = int(taken[-1].offset() or 0) + 1
-        at_end = {(number, code): is_there for code, is_there in enumerate(reached)}
-        raw = self._records(taken)
-        batch, rejects = self._core.decoder.decode(raw)
-        self._core.engine.rebuild(self._state, Poll(raw, batch, rejects, moved, at_end), now_us)
-
-    def _records(self, messages: list[Message]) -> RawRecords:
-        """The records but those refused."""
-        topic = np.array([self._code[message.topic() or ""] for message in messages], np.uint8)
-        offset = np.array([message.offset() for message in messages], np.int64)
-        keep = np.ones(len(messages), np.bool_)
-        for code, refused in enumerate(self._refused):
-            mine = topic == code
-            keep[mine] = ~np.isin(offset[mine], refused)
-        values = cast("list[bytes | None]", [message.value() for message in messages])
-        keys = cast("list[bytes | None]", [message.key() for message in messages])
-        raw = RawRecords(values, keys, topic, np.full(len(messages), self._state.number, np.int32), offset)
-        return raw if keep.all() else raw.take(np.flatnonzero(keep).tolist())
+def _intake_at(watermark_us: int) -> Intake:
+    """Nothing waits, and the watermark stands there."""
+    intake = Intake()
+    intake.watermark_us = watermark_us
+    return intake
 
 
 def _published(record: Change, since: str, *, current: bool) -> _Published:
-    number = SEGMENT_NONE if record.segment is None else segment_number(record.segment.id)
+    number = number_of(record)
     effective_us = parse_time(record.effective_at) or 0
     return _Published(record.seq, number, parse_time(since) or 0, record.provisional, effective_us, current)
 

@@ -32,11 +32,13 @@ from consumer.kafka_clients import (
     reader_settings,
     transactional_id,
 )
+from consumer.kept import KeptStates
 from consumer.metrics import Metrics
 from consumer.model_log import CoordinatorProcess, ModelReader, catalog_of
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
-from consumer.restore import Restorer
+from consumer.restore import RestoreCancelled, Restorer, Surroundings
+from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter
 from consumer.topics import TopicNames, require
 from consumer.transaction import TransactionalOutput
 from consumer.worker import Parts, Worker
@@ -46,6 +48,12 @@ _log = structlog.get_logger("service")
 
 #: New container objects before the youngest are looked through for garbage.
 GC_THRESHOLD: Final = 100_000
+
+#: The newest of a partition, and one to fall back on.
+SNAPSHOTS_KEPT: Final = 2
+
+#: Versions of the model kept in memory: those that decided since the oldest snapshot, and some.
+MODELS_KEPT: Final = 100
 
 
 class Service:
@@ -62,6 +70,7 @@ class Service:
         names = TopicNames.with_prefix(config.topics.prefix)
         partition_count = require(make_admin(config), names)
         self.core = Core(config, partition_count)
+        self._models: dict[int, Model] = {}
         self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
         self.health = Health()
         try:
@@ -121,14 +130,27 @@ class Service:
         def progress(partition: int, remaining: int) -> None:
             self.recorder.restoring(partition, remaining)
             inputs.stay_in_group()
+            if self.worker.is_stopping or not inputs.is_wanted(partition):
+                raise RestoreCancelled
 
-        restorer = Restorer(
-            lambda committed_only: make_consumer(reader_settings(config, committed_only)),
-            names,
-            self.core,
-            inputs.has_committed,
-            progress,
+        store = SnapshotStore(config.snapshots.uri, config.app.name)
+        kept = KeptStates()
+        around = Surroundings(
+            make_reader=lambda committed_only: make_consumer(reader_settings(config, committed_only)),
+            has_committed=inputs.has_committed,
+            progress=progress,
+            model=self._models.get,
         )
+        restorer = Restorer(self.core, names, store, kept, around)
+        identity = Identity(
+            config.app.name,
+            self.core.partition_count,
+            self.core.plan.spec.hash,
+            names.inputs,
+            self.core.run_id,
+        )
+        snapshots = SnapshotWriter(store, identity, config.snapshots.interval_s, SNAPSHOTS_KEPT)
+        self._closers.callback(snapshots.close)
         payloads = PayloadMaker(names, self._records, self.core.run_id, config.scan.interval_s * 1_000_000)
         parts = Parts(
             config=config,
@@ -140,6 +162,8 @@ class Service:
             models=reader,
             coordinator=coordinator,
             restorer=restorer,
+            kept=kept,
+            snapshots=snapshots,
             recorder=self.recorder,
             health=self.health,
         )
@@ -161,6 +185,8 @@ class Service:
             ) from None
         self.core.coordinator.adopt(model)
         self._records.learn(model)
+        self._models[model.version] = model
+        self._models.pop(model.version - MODELS_KEPT, None)
         failpoint("model.adopted")
 
     def __enter__(self) -> Service:

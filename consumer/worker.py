@@ -17,11 +17,13 @@ from consumer.errors import TopicError
 from consumer.failpoints import failpoint
 from consumer.http import Health
 from consumer.input import Input
+from consumer.kept import KeptStates
 from consumer.metric_table import Stage
 from consumer.model_log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
-from consumer.restore import Restorer
+from consumer.restore import RestoreCancelled, Restorer, Source
+from consumer.snapshots import SnapshotWriter
 from online_model.engine import Step
 from online_model.model import Model
 from schemas.records import RawRecords
@@ -60,6 +62,8 @@ class Parts:
     models: ModelReader
     coordinator: CoordinatorProcess
     restorer: Restorer
+    kept: KeptStates
+    snapshots: SnapshotWriter
     recorder: Recorder
     health: Health
 
@@ -80,7 +84,7 @@ class Worker:
 
     1. poll records until the next commit is due
     2. act on rebalances: drop what was lost, restore what was gained
-    3. adopt model versions that have become visible
+    3. adopt model versions that have become visible; let a part of a snapshot be copied, if one is due
     4. decode and apply the records, decide changes
     5. wait for the commit of the turn before, and begin that of this one: everything it made visible and
        the input offsets in one transaction
@@ -123,6 +127,7 @@ class Worker:
             self._follow_rebalance(changed.assigned, changed.dropped, changed.kinds)
         for model in p.models.poll():
             self._on_model(model)
+        self._snapshot()
         now_us = p.clock.now_us()
         step = p.core.process(raw, positions, now_us, laps)
         live = {
@@ -144,6 +149,26 @@ class Worker:
             times = self._parts.committer.finish()
             failpoint("record.before")
             self._parts.recorder.record(turn.step, turn.payload, times, turn.laps.seconds)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
+    def _snapshot(self) -> None:
+        """Copies a part of a snapshot if one is due.
+
+        Nothing that is in memory may be missing in the last commit: it is waited for, and the records read
+        since are applied afterwards.
+        """
+        p = self._parts
+        if p.snapshots.wants_part:
+            self.finish()
+            begin = time.perf_counter()
+            taken = p.snapshots.take_part(p.core.engine.partitions, p.payloads.commits)
+            p.recorder.paused_for_snapshot(time.perf_counter() - begin)
+            if taken is not None:
+                p.recorder.snapshot_taken(taken)
 
     def _read(self, laps: Laps) -> tuple[RawRecords, Positions]:
         """Polls up to the limit of a commit in pieces; all but the last, which is returned, are offered.
@@ -170,6 +195,11 @@ class Worker:
     def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
         p = self._parts
         for partition in dropped:
+            state = p.core.engine.partitions.get(partition)
+            if state is not None:
+                # The commit under way is finished: memory is what it left.
+                n = p.payloads.commits[partition]
+                p.kept.keep(partition, Source("kept", state, n, state.next_offset.tolist()))
             p.core.drop_partition(partition)
             failpoint("rebalance.dropped")
         p.recorder.rebalanced(kinds, len(p.inputs.owned))
@@ -185,12 +215,18 @@ class Worker:
             p.health.wait_for({"restore": f"partition {partition} ({done} of {len(assigned)} done)"})
             if self._stopping:
                 return
-            restored = p.restorer.restore(partition)
+            try:
+                restored = p.restorer.restore(partition)
+            except RestoreCancelled:
+                continue  # the next turn hears of its loss, or the process stops
             p.payloads.commits[partition] = restored.commits
+            p.recorder.restored(partition, restored)
             offsets |= restored.offsets
         failpoint("live.before")
         p.inputs.go_live(offsets)
         failpoint("live.after")
+        p.snapshots.follow(p.core.engine.partitions)
+        p.kept.let_go()
         p.recorder.live()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))
 

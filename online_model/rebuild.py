@@ -18,7 +18,7 @@ from online_model.intake import N_TOPICS, Chunk, Release
 from online_model.partition import PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
-from online_model.rows import FORGOTTEN, LIVE, SEGMENT_NONE
+from online_model.rows import BEFORE_MISSING, FORGOTTEN, LIVE, SEGMENT_NONE
 from schemas.batch import Int64Array, StringColumn
 from schemas.rejects import Rejects
 
@@ -64,12 +64,13 @@ def publish_again(
     commit: int,
     published: Published,
     plan: FeaturePlan,
-    priors: npt.NDArray[np.float64],
+    priors: npt.NDArray[np.float64] | None,
 ) -> None:
     """Puts what commit number `commit` published into the rows that do not hold it yet.
 
     To be called when the events of the commit, and none after them, have been applied. `priors`
-    float64[D] are those of the model that decided. Customers who have been erased since are left out.
+    float64[D] are those of the model that decided (None: not known; the features of the moment are not
+    kept then). Customers who have been erased since are left out.
     """
     rows = state.index.find(published.ids)
     at = np.flatnonzero(rows >= 0)
@@ -83,6 +84,8 @@ def publish_again(
     hot["provisional"][rows] = published.provisional[at]
     stay = np.unique(rows[published.segment[at] != SEGMENT_NONE])
     stay = stay[hot["status"][stay] == LIVE]
-    if len(stay):
+    if priors is None:
+        state.store.rows.before[stay] = BEFORE_MISSING
+    elif len(stay):
         seen = evaluate(state.store.rows, stay, state.watermark_us, plan, priors)
         state.store.rows.before[stay] = to_bfloat16(seen.raw)

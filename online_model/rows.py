@@ -133,8 +133,8 @@ class RowStore:
         """Appends rows."""
         n = self.n + len(rows.hot)
         self.rows = Rows._make(grow(array, n) for array in self.rows)
-        for mine, theirs in zip(self.rows, rows, strict=True):
-            mine[self.n : n] = theirs
+        for name in Rows._fields:
+            getattr(self.rows, name)[self.n : n] = getattr(rows, name)
         self.n = n
 
     def reserve(self, n: int) -> None:

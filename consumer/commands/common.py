@@ -44,7 +44,7 @@ def load(
 
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     loaded = load_with_origins(config, os.environ, _parse_sets(sets or []) | given)
-    configure_logging(loaded.config.log.level, loaded.config.log.format)
+    configure_logging(loaded.config.log.level)
     return loaded
 
 

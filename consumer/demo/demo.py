@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final
 
@@ -48,7 +49,7 @@ def play(options: DemoOptions) -> int:
     """See `consumer.demo.run_demo`."""
     console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
     if options.config.log.level == "info":  # the default says too much beside a view
-        configure_logging("warning", options.config.log.format)
+        configure_logging("warning")
     try:
         return _play(options, console)
     except KeyboardInterrupt:
@@ -61,7 +62,8 @@ def _play(options: DemoOptions, console: Console) -> int:
     with ExitStack() as stack:
         broker = stack.enter_context(resolve(options.broker, options.bootstrap))
         console.print(f"broker: {broker}")
-        config = config_of(options, broker.bootstrap, uuid.uuid4().hex[:8])
+        folder = stack.enter_context(TemporaryDirectory(prefix="segmenter-demo-"))
+        config = config_of(options, broker.bootstrap, uuid.uuid4().hex[:8], folder)
         stack.enter_context(_topics(config, shared=options.bootstrap is not None))
         seen = _run(options, simulation, config, console)
         if seen is None:

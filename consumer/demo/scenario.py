@@ -55,10 +55,11 @@ def timeline_of(simulation: SimulationSettings) -> Timeline:
     return Timeline(simulation.start_us, min(backfill, simulation.end_us), simulation.end_us)
 
 
-def config_of(options: DemoOptions, bootstrap: str, run: str) -> Config:
+def config_of(options: DemoOptions, bootstrap: str, run: str, snapshots: str) -> Config:
     """Settings of the service in the demo.
 
-    On somebody else's Kafka the topics and groups carry `run`, so that nothing of theirs is touched.
+    `snapshots`: where they are kept unless the user chose. On somebody else's Kafka the topics and groups
+    carry `run`, so that nothing of theirs is touched.
     """
     config = options.config
     groups: dict[str, dict[str, Any]] = {
@@ -72,6 +73,8 @@ def config_of(options: DemoOptions, bootstrap: str, run: str) -> Config:
         "watermark": {"idle_grace_s": None},
         "http": _http(config),
     }
+    if config.snapshots.uri == type(config.snapshots)().uri:
+        groups["snapshots"] = {"uri": snapshots}
     if options.bootstrap is not None:
         groups["topics"] = {"prefix": f"demo-{run}."}
         groups["app"] = {"name": f"demo-{run}"}

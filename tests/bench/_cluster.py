@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +34,13 @@ def start_broker(bootstrap: str | None, core: int) -> Broker:
     return resolve("real", bootstrap, BrokerOptions(cpus=str(core), heap_mb=1024))
 
 
+def _folder() -> str:
+    """A directory that is gone when the process ends."""
+    path = tempfile.mkdtemp(prefix="segmenter-bench-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 def bench_config(bootstrap: str, **settings: Any) -> Config:
     """Configuration with topics and a group of its own; `settings` by name with `__` for the dot."""
     run = uuid.uuid4().hex[:8]
@@ -39,6 +49,7 @@ def bench_config(bootstrap: str, **settings: Any) -> Config:
         "app.instance": "bench",
         "topics.prefix": f"bench-{run}.",
         "kafka.bootstrap": bootstrap,
+        "snapshots.uri": _folder(),
         "http.host": "127.0.0.1",
         "http.port": 0,
         "model.k": 6,  # choosing k is not what is measured

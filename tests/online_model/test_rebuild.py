@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,8 +56,7 @@ class Run:
 
 def kept(part: RowPart) -> RowPart:
     """A copy that outlives the buffer."""
-    rows = part.rows._make(array.copy() for array in part.rows)
-    return RowPart(part.low, part.ids, part.hashes, rows)
+    return RowPart(part.low, part.ids, part.hashes, copy.deepcopy(part.rows))
 
 
 def accepted(poll: Poll, step: PartitionStep) -> Poll:
@@ -135,7 +135,8 @@ def contents(state: PartitionState) -> list[list[Any]]:
 
 def in_parts(run: Run, begin: int, size: int) -> list[tuple[int, RowPart]]:
     """Runs to the end; from step `begin` on copies a part after each step."""
-    buffer, parts, low = PartBuffer(run.state.store.rows, size), [], 0
+    parts: list[tuple[int, RowPart]] = []
+    buffer, low = PartBuffer(run.state.store.rows, size), 0
     for n in run.steps():
         done = n < begin or (parts and low == run.state.index.n and parts[-1][1].n < size)
         if not done:

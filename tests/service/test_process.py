@@ -38,6 +38,7 @@ def arguments(world: World, **settings: object) -> list[str]:
         "topics.prefix": config.topics.prefix,
         "app.name": config.app.name,
         "app.instance": config.app.instance,
+        "snapshots.uri": config.snapshots.uri,
         "http.host": "127.0.0.1",
         "http.port": 0,
         "watermark.idle_grace_s": "null",
@@ -50,7 +51,7 @@ class Process:
 
     def __init__(self, world: World, log: Path, **settings: object) -> None:
         self._log = log
-        command = [sys.executable, "-m", "consumer.cli", *arguments(world, log__format="json", **settings)]
+        command = [sys.executable, "-m", "consumer.cli", *arguments(world, **settings)]
         with log.open("wb") as sink:
             self.process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -52,6 +55,13 @@ class Record:
         return cast("dict[str, Any]", msgspec.json.decode(cast("bytes", self.value)))
 
 
+def snapshot_folder() -> str:
+    """A directory that is gone when the tests end."""
+    path = tempfile.mkdtemp(prefix="segmenter-snapshots-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Topics behind a prefix of their own, and the settings of a service on them."""
@@ -68,6 +78,7 @@ class World:
             "topics.prefix": prefix,
             "app.name": f"app-{prefix}x",
             "app.instance": "a",
+            "snapshots.uri": snapshot_folder(),
             "http.host": "127.0.0.1",
             "http.port": 0,
             "watermark.idle_grace_s": None,

@@ -1,0 +1,37 @@
+"""States of partitions that were given up a moment ago: a quick return goes on from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from consumer.restore import Source
+
+#: A member that is back after a rebalance is back within this; memory is not held longer.
+KEPT_S: Final = 60.0
+
+
+class KeptStates:
+    """One state per partition, for `KEPT_S` seconds at most."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._kept: dict[int, tuple[float, Source]] = {}
+
+    def keep(self, partition: int, source: Source) -> None:
+        """Keeps a state exactly as commit `source.n` left it."""
+        self._kept[partition] = (self._monotonic(), source)
+
+    def take(self, partition: int) -> Source | None:
+        """The kept state, which is the caller's now; None without one."""
+        self.let_go()
+        found = self._kept.pop(partition, None)
+        return None if found is None else found[1]
+
+    def let_go(self) -> None:
+        """Drops what has been kept long enough."""
+        now = self._monotonic()
+        for partition in [p for p, (since, _) in self._kept.items() if now - since > KEPT_S]:
+            del self._kept[partition]

@@ -1,0 +1,188 @@
+"""Applies the input of a partition again, up to its last commit.
+
+Windows do not depend on how events are grouped, so commits may be applied together. Not where a life ends:
+an event after a `closed` begins a new life, one before it is forgotten with the old. Nor where a commit
+published: the features of that moment are kept beside the segment. Such commits are applied one by one.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, cast
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Message
+
+from consumer.core import Core
+from consumer.failpoints import failpoint
+from consumer.log_reader import LogReader, Ranges
+from consumer.tail import Tail
+from online_model.partition import PartitionState
+from online_model.poll import Poll
+from online_model.rebuild import Published, apply_again, publish_again
+from schemas.batch import Topic
+from schemas.internal import AuditRecord
+from schemas.records import RawRecords
+
+#: What the text of an event that ends a life, or lets one end, contains.
+_ENDINGS: Final = (b"closed", b"forget", b"consent_profiling", b"\\u")
+
+#: Share priors float64[D] of a model version; None if the version is not known.
+Priors = Callable[[int], npt.NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Commits:
+    """Commits to apply again, in order.
+
+    Numbers int64[m], next offsets int64[m, 3], watermarks and model versions int64[m]; `published`: where
+    known, what each published; `refused`: offsets per input topic to leave out.
+    """
+
+    n: npt.NDArray[np.int64]
+    to: npt.NDArray[np.int64]
+    watermark_us: npt.NDArray[np.int64]
+    model_version: npt.NDArray[np.int64]
+    published: list[Published | None]
+    refused: list[list[int]]
+
+    @classmethod
+    def of(cls, tail: Tail, inputs: tuple[str, ...]) -> Commits:
+        """The commits of `tail`."""
+        return cls._made(tail.audits, inputs, tail.published, tail.refused)
+
+    @classmethod
+    def without_changes(
+        cls, audits: list[AuditRecord], inputs: tuple[str, ...], refused: list[list[int]]
+    ) -> Commits:
+        """Commits whose changes are read elsewhere; some may be missing."""
+        return cls._made(audits, inputs, [None] * len(audits), refused)
+
+    @classmethod
+    def _made(
+        cls,
+        audits: list[AuditRecord],
+        inputs: tuple[str, ...],
+        published: list[Published | None],
+        refused: list[list[int]],
+    ) -> Commits:
+        numbers, to, watermark, version = array("q"), array("q"), array("q"), array("q")
+        for audit in audits:
+            numbers.append(audit.n)
+            to.extend(audit.to_offsets[topic] for topic in inputs)
+            watermark.append(audit.watermark_us)
+            version.append(audit.model_version)
+        columns = [np.array(column, np.int64) for column in (numbers, watermark, version)]
+        offsets = np.array(to, np.int64).reshape(-1, len(inputs))
+        return cls(columns[0], offsets, columns[1], columns[2], published, refused)
+
+    def one_by_one(self, offsets: list[int]) -> npt.NDArray[np.intp]:
+        """Where to cut: commits that published or hold `offsets` of the customer topic, and those before."""
+        at = np.searchsorted(self.to[:, Topic.CUSTOMER], np.array(offsets, np.int64), side="right")
+        said = np.array([i for i, changes in enumerate(self.published) if changes is not None], np.intp)
+        cuts = np.unique(np.concatenate([at - 1, at, said - 1, said, [0, len(self.to) - 1]]))
+        return cuts[(cuts >= 0) & (cuts < len(self.to))].astype(np.intp)
+
+
+class Reapplication:
+    """Brings `state` from the offsets it holds to the last of `commits`, without deciding anything."""
+
+    def __init__(
+        self,
+        core: Core,
+        inputs: tuple[str, str, str],
+        state: PartitionState,
+        commits: Commits,
+        priors: Priors,
+    ) -> None:
+        self._core = core
+        self._code = {topic: number for number, topic in enumerate(inputs)}
+        self._inputs = inputs
+        self._state = state
+        self._commits = commits
+        self._priors = priors
+        self._refused = [np.array(sorted(offsets), np.int64) for offsets in commits.refused]
+        self._ahead: list[deque[Message]] = [deque() for _ in inputs]
+
+    def run(self, log: LogReader, first: list[int], progress: Callable[[int], None]) -> None:
+        """Reads the input from offsets `first` on; `progress` hears how many records are left."""
+        if not len(self._commits.to):
+            return
+        number = self._state.number
+        end = self._commits.to[-1].tolist()
+        ranges: Ranges = {
+            (topic, number): (start, last)
+            for topic, start, last in zip(self._inputs, first, end, strict=True)
+        }
+        cuts = self._commits.one_by_one(self._ends_of_lives(log, ranges))
+        position, at = list(first), 0
+        for chunk in chain(log.chunks(ranges), [[]]):
+            for message in chunk:
+                code = self._code[message.topic() or ""]
+                self._ahead[code].append(message)
+                position[code] = int(message.offset() or 0) + 1
+            if not chunk:  # what is left are records that are no longer there
+                position = end
+            while at < len(cuts) and self._is_read(position, int(cuts[at])):
+                self._commit(int(cuts[at]))
+                at += 1
+            failpoint("restore.replay")
+            progress(sum(max(last - place, 0) for place, last in zip(position, end, strict=True)))
+
+    def _is_read(self, position: list[int], index: int) -> bool:
+        cut = self._commits.to[index].tolist()
+        return all(place >= last for place, last in zip(position, cut, strict=True))
+
+    def _ends_of_lives(self, log: LogReader, ranges: Ranges) -> list[int]:
+        """Offsets of the customer topic whose records may end a life, or depend on the watermark."""
+        place = (self._inputs[Topic.CUSTOMER], self._state.number)
+        return [
+            int(message.offset() or 0)
+            for chunk in log.chunks({place: ranges[place]})
+            for message in chunk
+            if _stands_alone(message.value() or b"")
+        ]
+
+    def _commit(self, index: int) -> None:
+        """Applies what has been read up to the commit at `index`, and what it published."""
+        commits, state = self._commits, self._state
+        cut = commits.to[index].tolist()
+        taken: list[Message] = []
+        for code, queue in enumerate(self._ahead):
+            while queue and int(queue[0].offset() or 0) < cut[code]:
+                taken.append(queue.popleft())
+        raw = self._records(taken)
+        batch, rejects = self._core.decoder.decode(raw)
+        moved = {(state.number, code): int(offset) for code, offset in enumerate(cut)}
+        apply_again(state, Poll(raw, batch, rejects, moved, {}), int(commits.watermark_us[index]))
+        published = commits.published[index]
+        if published is not None:
+            priors = self._priors(int(commits.model_version[index]))
+            publish_again(state, int(commits.n[index]), published, self._core.plan, priors)
+
+    def _records(self, messages: list[Message]) -> RawRecords:
+        """The records but those refused."""
+        topic = np.array([self._code[message.topic() or ""] for message in messages], np.uint8)
+        offset = np.array([message.offset() for message in messages], np.int64)
+        keep = np.ones(len(messages), np.bool_)
+        for code, refused in enumerate(self._refused):
+            mine = topic == code
+            keep[mine] = ~np.isin(offset[mine], refused)
+        values = cast("list[bytes | None]", [message.value() for message in messages])
+        keys = cast("list[bytes | None]", [message.key() for message in messages])
+        raw = RawRecords(values, keys, topic, np.full(len(messages), self._state.number, np.int32), offset)
+        return raw if keep.all() else raw.take(np.flatnonzero(keep).tolist())
+
+
+def _stands_alone(value: bytes) -> bool:
+    """Whether a commit with this record must be applied by itself.
+
+    How far back a profile without `activated_on` begins a life depends on the watermark.
+    """
+    undated = b"profile" in value and (b"activated_on" not in value or b"null" in value)
+    return undated or any(word in value for word in _ENDINGS)

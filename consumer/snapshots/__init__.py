@@ -1,0 +1,7 @@
+"""Snapshots of partitions: written beside the loop, read at a restore."""
+
+from consumer.snapshots.loader import Damaged, load
+from consumer.snapshots.store import SnapshotStore
+from consumer.snapshots.writer import Identity, SnapshotWriter, Taken
+
+__all__ = ["Damaged", "Identity", "SnapshotStore", "SnapshotWriter", "Taken", "load"]

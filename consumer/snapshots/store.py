@@ -1,0 +1,139 @@
+"""Where snapshots are kept: a directory, or any file system that Arrow knows (`s3://`, `gs://`, ...).
+
+<uri>/<app>/partition=<p>/<name>.parquet       rows; immutable, its name never used again
+<uri>/<app>/partition=<p>/n=<number>.json      manifest, written when the file is complete
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import fs
+
+from consumer.errors import ConfigError
+from consumer.snapshots.manifest import Manifest, decode, encode
+
+#: A file without a manifest is of a process that died if it is older than this: no snapshot takes as long.
+ORPHAN_AGE_S: Final = 3600.0
+
+
+class Output:
+    """A file being written that counts its bytes and their CRC-32."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+        self.bytes = self.crc32 = 0
+        self.closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Appends `data`."""
+        self.crc32 = zlib.crc32(data, self.crc32)
+        self._stream.write(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.bytes
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self) -> None:
+        """Completes the file."""
+        if not self.closed:
+            self.closed = True
+            self._stream.close()
+
+
+class SnapshotStore:
+    """Files of one application under a URI. Methods raise OSError where the file system does."""
+
+    def __init__(self, uri: str, app: str) -> None:
+        """Raises `ConfigError` if the URI names no file system."""
+        try:
+            if "://" in uri:
+                self._fs, root = fs.FileSystem.from_uri(uri)
+            else:
+                self._fs, root = fs.LocalFileSystem(), str(Path(uri).absolute())
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ConfigError(
+                f"snapshots.uri {uri!r} cannot be used: {error}",
+                "give a directory, or a URI such as file:///data, s3://bucket/path or gs://bucket/path",
+            ) from None
+        self.uri = uri
+        self._root = f"{root.rstrip('/')}/{app}"
+        self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+
+    def _folder(self, partition: int) -> str:
+        return f"{self._root}/partition={partition}"
+
+    def create(self, partition: int, name: str) -> Output:
+        """A new file of rows."""
+        folder = self._folder(partition)
+        self._fs.create_dir(folder, recursive=True)
+        return Output(self._fs.open_output_stream(f"{folder}/{name}"))
+
+    def read(self, partition: int, name: str) -> pa.Buffer:
+        """All of a file."""
+        with self._fs.open_input_file(f"{self._folder(partition)}/{name}") as file:
+            return file.read_buffer()
+
+    def publish(self, manifest: Manifest) -> None:
+        """Makes a snapshot valid."""
+        path = f"{self._folder(manifest.partition)}/n={manifest.n}.json"
+        # Objects appear at once; a local file is written beside its place and moved there.
+        target = f"{path}.tmp" if self._is_local else path
+        with self._fs.open_output_stream(target) as stream:
+            stream.write(encode(manifest))
+        if self._is_local:
+            self._fs.move(target, path)
+
+    def numbers(self, partition: int) -> list[int]:
+        """Commit numbers of the snapshots of `partition`, newest first."""
+        found = [
+            int(info.base_name[2:-5])
+            for info in self._files(partition)
+            if info.base_name.startswith("n=") and info.base_name[2:-5].isdigit()
+            and info.base_name.endswith(".json")
+        ]  # fmt: skip
+        return sorted(found, reverse=True)
+
+    def manifest(self, partition: int, number: int) -> Manifest:
+        """One manifest. Raises ValueError if it is damaged or of a later format."""
+        return decode(self.read(partition, f"n={number}.json").to_pybytes())
+
+    def delete(self, partition: int, name: str) -> None:
+        """Removes a file, if it is there."""
+        try:
+            self._fs.delete_file(f"{self._folder(partition)}/{name}")
+        except FileNotFoundError:
+            return
+
+    def prune(self, partition: int, keep: int) -> None:
+        """Removes all but the newest `keep` snapshots, manifests first, and what dead processes left."""
+        numbers = self.numbers(partition)
+        named = {number: self._file_of(partition, number) for number in numbers}
+        for number in numbers[keep:]:
+            self.delete(partition, f"n={number}.json")
+            if file := named[number]:
+                self.delete(partition, file)
+        for info in self._files(partition):
+            age_s = time.time() - (info.mtime_ns or time.time_ns()) / 1e9
+            is_named = info.base_name in named.values() or info.base_name.endswith(".json")
+            if not is_named and age_s > ORPHAN_AGE_S:
+                self.delete(partition, info.base_name)
+
+    def _file_of(self, partition: int, number: int) -> str | None:
+        try:
+            return self.manifest(partition, number).file
+        except (ValueError, FileNotFoundError):  # a restore passes over it
+            return None
+
+    def _files(self, partition: int) -> list[fs.FileInfo]:
+        selector = fs.FileSelector(self._folder(partition), allow_not_found=True)
+        return [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
