@@ -16,6 +16,7 @@ import structlog
 from consumer.core import CALIBRATION_ROWS, Core
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
+from consumer.failpoints import failpoint
 from online_model.coordinator import make_first_model
 from online_model.evaluate import Population
 from online_model.model import Model
@@ -103,6 +104,7 @@ class Calibrator:
                 "look at the population (model.min_customers, model.k) and at the memory of the machine",
             )
         model = from_json(answer)
+        failpoint("calibration.end")
         self._core.coordinator.adopt(model)
         _log.info("calibrated", k=model.k, explanation=model.quality.explanation)
         return [model]
@@ -116,6 +118,7 @@ class Calibrator:
 
     def _start(self) -> None:
         core = self._core
+        failpoint("calibration.begin")
         population = core.engine.population(CALIBRATION_ROWS)
         _log.info(
             "calibration begins", customers=len(population.raw), history_days=round(core.history_days(), 1)

@@ -13,6 +13,7 @@ import structlog
 
 from consumer.background import Background
 from consumer.errors import TransactionAborted
+from consumer.failpoints import failpoint
 from consumer.output import Payload
 from consumer.transaction import CommitTimes, TransactionalOutput
 
@@ -65,6 +66,7 @@ class Committer:
         except TransactionAborted as error:
             self._on_abort()
             _log.warning("transaction aborted, writing it again", problem=error.problem)
+        failpoint("payload.retry")
         return self._write(payload)
 
     def _write(self, payload: Payload) -> CommitTimes:

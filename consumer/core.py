@@ -14,6 +14,7 @@ import numpy as np
 
 from consumer.config import Config
 from consumer.errors import SpecError
+from consumer.failpoints import failpoint
 from consumer.metric_table import Stage
 from consumer.model_files import load_spec, load_strategies
 from online_model.compile_plan import compile_plan
@@ -93,6 +94,7 @@ class Core:
         pieces, self._pieces = self._pieces, []
         step = self.engine.step(Poll.concat(pieces), now_us)
         lap(Stage.EVALUATE)
+        failpoint("step.after")
         return step
 
     def offer(
@@ -101,6 +103,7 @@ class Core:
         """Decodes records for the next step while they are in the processor's cache."""
         self._pieces.append(self._decode(raw, positions))
         lap(Stage.DECODE)
+        failpoint("decode.after")
 
     def drop_partition(self, number: int) -> None:
         """Forgets a partition that is no longer owned, and what was offered of it.

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from consumer.core import Positions
 from consumer.errors import BrokerRefused, BrokerUnreachable, Fenced, StateUnknown
+from consumer.failpoints import failpoint
 from schemas.records import RawRecords
 
 _log = structlog.get_logger("input")
@@ -65,6 +66,7 @@ class Input:
     # -- ownership -----------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        failpoint("assign.callback")
         numbers = {part.partition for part in partitions}
         self._changed.assigned |= numbers
         self._changed.dropped -= numbers - self._owned
@@ -74,13 +76,16 @@ class Input:
         consumer.assign([])
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        failpoint("revoke.callback")
         self._drop(partitions, "revoked")
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        failpoint("lost.callback")
         self._drop(partitions, "lost")
 
     def _drop(self, partitions: list[TopicPartition], kind: str) -> None:
         self._settle()
+        failpoint("drop.settled")
         numbers = {part.partition for part in partitions} or set(self._owned)
         self._changed.assigned -= numbers
         self._changed.dropped |= numbers

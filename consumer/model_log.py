@@ -27,6 +27,7 @@ from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.core import report_of
 from consumer.errors import BrokerUnreachable, StateUnknown, TransactionAborted
+from consumer.failpoints import failpoint
 from consumer.kafka_clients import consumer_settings, make_consumer, reader_settings
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
@@ -197,6 +198,7 @@ class CoordinatorProcess:
 
     def _become_owner(self) -> None:
         """Goes on where the former owner stopped; its last version is visible before its offset moves."""
+        failpoint("coordinator.assigned")
         self._catch_up()
         place = TopicPartition(self._names.deltas, 0)
         committed = self._consumer.committed([place], timeout=30.0)[0].offset
@@ -204,6 +206,7 @@ class CoordinatorProcess:
         self._coordinator.forget_reports()
         self._consumer.assign([TopicPartition(self._names.deltas, 0, self._next)])
         self._owner = True
+        failpoint("coordinator.owner")
         _log.info("coordinating", from_delta=self._next)
 
     def _fold(self, message: Message) -> list[Model]:
@@ -214,7 +217,10 @@ class CoordinatorProcess:
             _log.error("delta record ignored", offset=message.offset(), problem=str(error))
             return []
         model = self._coordinator.offer(report)
-        return [] if model is None else [model]
+        if model is None:
+            return []
+        failpoint("coordinator.fold")
+        return [model]
 
     def publish(self, models: list[Model]) -> None:
         """Begins to make versions visible with their catalog, and the deltas they rest on done.
@@ -226,11 +232,13 @@ class CoordinatorProcess:
 
     def _publish(self, models: list[Model]) -> None:
         """Commits `models`; an aborted transaction is written once more."""
+        failpoint("publish.before")
         try:
             self._write(models)
         except TransactionAborted as error:
             _log.warning("transaction aborted, writing the model again", problem=error.problem)
             self._write(models)
+        failpoint("publish.after")
         _log.info("model published", version=models[-1].version, kind=models[-1].kind, k=models[-1].k)
 
     def _write(self, models: list[Model]) -> None:
@@ -240,6 +248,7 @@ class CoordinatorProcess:
         self._output.produce_many(
             self._names.catalog, 0, [key for key, _ in entries], [value for _, value in entries]
         )
+        failpoint("publish.produced")
         place = TopicPartition(self._names.deltas, 0, self._next)
         self._output.commit([place], self._consumer.consumer_group_metadata())
 

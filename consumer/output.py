@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 
 from consumer.change_records import ChangeRecords
 from consumer.core import delta_of
+from consumer.failpoints import failpoint
 from consumer.ports import Headers
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
@@ -55,6 +56,7 @@ class Payload:
         """Adds all records to the transaction."""
         for batch in self.batches:
             output.produce_many(batch.topic, batch.partition, batch.keys, batch.values, batch.headers)
+        failpoint("produce.all")
 
 
 class PayloadMaker:
@@ -73,6 +75,7 @@ class PayloadMaker:
         for part in step.partitions:
             if not part.is_empty:
                 self._add(payload, step, part, live[part.partition])
+                failpoint("payload.partition")
         return payload if payload.batches else None
 
     def _add(self, payload: Payload, step: Step, part: PartitionStep, live: bool) -> None:

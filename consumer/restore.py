@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaException, Message
 
 from consumer.core import Core
 from consumer.errors import BrokerUnreachable, StateUnknown
+from consumer.failpoints import failpoint
 from consumer.log_reader import LogReader, Ranges
 from consumer.output import ORIGIN_OFFSET, ORIGIN_TOPIC
 from consumer.topics import TopicNames
@@ -102,6 +103,7 @@ class Restorer:
             ) from exception
 
     def _restore(self, log: LogReader, partition: int) -> Restored:
+        failpoint("restore.begin")
         inputs = self._names.inputs
         state = self._core.engine.add_partition(partition)
         low = [log.bounds(topic, partition)[0] for topic in inputs]
@@ -110,6 +112,7 @@ class Restorer:
             self._require_fresh(log, partition)
             state.next_offset[:] = low
             return Restored({(partition, code): offset for code, offset in enumerate(low)}, 0)
+        failpoint("restore.audit")
         audit, end = commits.last, commits.to[-1].tolist()
         for topic, first in zip(inputs, low, strict=True):
             if audit.from_offsets[topic] < first:
@@ -118,7 +121,9 @@ class Restorer:
                 )
         replay = _Replay(self._core, inputs, state, self._refused(log, partition))
         replay.run(log, low, commits, lambda left: self._progress(partition, left))
+        failpoint("restore.replayed")
         self._read_published(log, state)
+        failpoint("restore.published")
         state.next_offset[:] = end
         self._resume_scan(state, audit)
         return Restored({(partition, code): offset for code, offset in enumerate(end)}, audit.n)
@@ -257,6 +262,7 @@ class _Replay:
                     break
                 self._state.intake.watermark_us = int(commits.watermark_us[cuts[at]])
                 at += 1
+            failpoint("restore.replay")
             progress(sum(max(last - place, 0) for place, last in zip(position, end, strict=True)))
         for code in self._code.values():
             self._state.intake.mark_end(code, at_end=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core
 from consumer.errors import SpecError
+from consumer.failpoints import arm, failpoint
 from consumer.http import Health, StatusServer
 from consumer.input import Input
 from consumer.kafka_clients import (
@@ -73,6 +75,7 @@ class Service:
         output = TransactionalOutput(producer_factory(config), transactional_id(config))
         self._closers.callback(output.close)
         output.start()
+        failpoint("start.output")
         models_output = TransactionalOutput(
             producer_factory(config, "model"), transactional_id(config, "model")
         )
@@ -89,6 +92,7 @@ class Service:
         self._closers.callback(reader.close)
         self._reader = reader
         self._catch_up()
+        failpoint("start.models")
         coordinator = CoordinatorProcess(
             config,
             names,
@@ -157,6 +161,7 @@ class Service:
             ) from None
         self.core.coordinator.adopt(model)
         self._records.use(model)
+        failpoint("model.adopted")
 
     def __enter__(self) -> Service:
         # What was made on the way up stays; and a poll makes tens of thousands of short-lived objects, which
@@ -192,10 +197,13 @@ def run_service(config: Config) -> None:
         # Before the clients: a stop while they connect is a clean one too.
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
+    arm(os.environ)
     with Service(config) as service:
         workers.append(service.worker)
         if not stop.is_set():
             _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)
             service.worker.run()
         service.recorder.draining()
+        failpoint("shutdown.committed")
+    failpoint("shutdown.closed")
     _log.info("stopped")

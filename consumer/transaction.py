@@ -1,7 +1,7 @@
 """Transactional output: everything one commit makes visible, or nothing of it.
 
 Two ideas. One state enum says what the producer may be asked; and every client error is translated
-once, by `reaction_to`, into what to do about it:
+once, by `consumer.reaction`, into what to do about it:
 
     AGAIN   the same call again, until the deadline
     ABORT   the transaction is lost: abort, raise `TransactionAborted`; the caller, if it still owns the
@@ -36,7 +36,9 @@ from consumer.errors import (
     StateUnknown,
     TransactionAborted,
 )
+from consumer.failpoints import failpoint
 from consumer.ports import Headers, ProducerFactory, TransactionalProducer
+from consumer.reaction import DISCONNECTED_CODES, FENCING_CODES, REFUSED_CODES, Reaction, reaction_to
 
 #: A transactional step slower than this may have been repeated inside librdkafka: each repetition waits
 #: retry.backoff.ms (500, set in `kafka_clients`) less 20 % of jitter.
@@ -62,51 +64,6 @@ class State(Enum):
     STALE = "stale"  # no transaction; the producer is replaced before the next begin
     DEAD = "dead"  # fenced or unknown: only close()
     CLOSED = "closed"
-
-
-class Reaction(Enum):
-    """What to do about a client error."""
-
-    AGAIN = "again"
-    ABORT = "abort"
-    EXIT = "exit"
-
-
-_FENCING_CODES: Final = frozenset(
-    {
-        KafkaError._FENCED,
-        KafkaError.PRODUCER_FENCED,
-        KafkaError.INVALID_PRODUCER_EPOCH,
-        KafkaError.FENCED_INSTANCE_ID,
-    }
-)
-
-_DISCONNECTED_CODES: Final = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})
-
-_REFUSED_CODES: Final = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError._SSL,
-        KafkaError._UNSUPPORTED_FEATURE,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.INVALID_TRANSACTION_TIMEOUT,
-    }
-)
-
-
-def reaction_to(error: KafkaError) -> Reaction:
-    """Reaction to an error of a transactional call.
-
-    The order matters: a fatal error may carry other flags. None of the flags means the client cannot
-    say, which is treated as fatal (librdkafka, INTRODUCTION.md, "Error handling" of transactions).
-    """
-    if error.fatal():
-        return Reaction.EXIT
-    if error.txn_requires_abort():
-        return Reaction.ABORT
-    return Reaction.AGAIN if error.retriable() else Reaction.EXIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +156,7 @@ class TransactionalOutput:
                 self._producer.poll(_FULL_QUEUE_WAIT_S)
             except KafkaException as exception:
                 self._refuse_record(exception, topic, len(values[row] or b""))
+        failpoint("produce.batch")
 
     def commit(self, offsets: list[TopicPartition], group_metadata: object) -> CommitTimes:
         """Commit the records added and `offsets` (next offset to read per input partition).
@@ -221,17 +179,22 @@ class TransactionalOutput:
         )
         if waiting:
             self._lose_transaction("records were not delivered in time")
+        failpoint("flush.after")
+
+        def send_offsets() -> None:
+            failpoint("offsets.before")
+            producer.send_offsets_to_transaction(offsets, group_metadata, _slice(deadline))
+            failpoint("offsets.after")
+
+        def end() -> None:
+            failpoint("commit.before")
+            producer.commit_transaction(_slice(deadline))
+            failpoint("commit.after")
+
         flushed = self._monotonic()
-        self._in_transaction(
-            lambda: producer.send_offsets_to_transaction(offsets, group_metadata, _slice(deadline)),
-            deadline,
-            "sending the offsets",
-            Reaction.ABORT,
-        )
+        self._in_transaction(send_offsets, deadline, "sending the offsets", Reaction.ABORT)
         sent = self._monotonic()
-        self._in_transaction(
-            lambda: producer.commit_transaction(_slice(deadline)), deadline, "the commit", Reaction.EXIT
-        )
+        self._in_transaction(end, deadline, "the commit", Reaction.EXIT)
         ended = self._monotonic()
         times = CommitTimes(flushed - started, sent - flushed, ended - sent)
         if max(times.offsets_s, times.end_s) >= SLOW_STEP_S:
@@ -249,7 +212,9 @@ class TransactionalOutput:
         started = self._monotonic()
         while True:
             try:
+                failpoint("abort.before")
                 producer.abort_transaction(_slice(deadline))
+                failpoint("abort.after")
                 break
             except KafkaException as exception:
                 error: KafkaError = exception.args[0]
@@ -278,7 +243,9 @@ class TransactionalOutput:
     def _begin(self) -> None:
         if self._state is State.STALE:
             self._producer = None  # destroyed here: its queue is empty or abandoned
+            failpoint("producer.rebuild")
             self._connect(Deadline(START_TIMEOUT_S, self._monotonic))
+            failpoint("producer.started")
         self._require(State.IDLE)
         assert self._producer is not None
         try:
@@ -286,6 +253,7 @@ class TransactionalOutput:
         except KafkaException as exception:
             self._die(exception.args[0], "beginning a transaction")
         self._state = State.OPEN
+        failpoint("transaction.begun")
 
     def _connect(self, deadline: Deadline) -> None:
         """A new producer with a new epoch."""
@@ -303,7 +271,7 @@ class TransactionalOutput:
                 break
             except KafkaException as exception:
                 error: KafkaError = exception.args[0]
-                if error.code() in _REFUSED_CODES:
+                if error.code() in REFUSED_CODES:
                     self._state = State.DEAD
                     raise BrokerRefused(
                         f"Kafka refuses transactions of {self._name!r}: {error.str()}",
@@ -332,7 +300,7 @@ class TransactionalOutput:
                 if reaction is Reaction.AGAIN and deadline.expired:
                     reaction = when_late
                 self._suspect("error")
-                if reaction is Reaction.ABORT and error.code() not in _FENCING_CODES:
+                if reaction is Reaction.ABORT and error.code() not in FENCING_CODES:
                     self._lose_transaction(f"{what} failed: {error.str()}")
                 if reaction is not Reaction.AGAIN:
                     self._die(error, what)
@@ -360,7 +328,7 @@ class TransactionalOutput:
     def _die(self, error: KafkaError, what: str) -> NoReturn:
         self._state = State.DEAD
         detail = f"{what} failed for {self._name!r}: {error.str()} ({error.name()})"
-        if error.code() in _FENCING_CODES:
+        if error.code() in FENCING_CODES:
             raise Fenced(
                 f"another process took over: {detail}",
                 "restart; give every process its own app.instance",
@@ -382,7 +350,7 @@ class TransactionalOutput:
 
     def _on_error(self, error: KafkaError) -> None:
         """Error callback of the client: a lost connection may mean a repeated request."""
-        if self._state is State.OPEN and error.code() in _DISCONNECTED_CODES:
+        if self._state is State.OPEN and error.code() in DISCONNECTED_CODES:
             self._suspect("disconnected")
 
     def _require(self, state: State) -> None:

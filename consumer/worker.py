@@ -14,6 +14,7 @@ from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
 from consumer.errors import TopicError
+from consumer.failpoints import failpoint
 from consumer.http import Health
 from consumer.input import Input
 from consumer.metric_table import Stage
@@ -109,6 +110,7 @@ class Worker:
         """Turns until `stop`; everything that was read is committed then."""
         while not self._stopping:
             self.run_once()
+        failpoint("shutdown.begin")
         self.finish()
 
     def run_once(self) -> Step:
@@ -128,6 +130,7 @@ class Worker:
         }
         payload = p.payloads.make(step, live)
         laps(Stage.ENCODE)
+        failpoint("payload.after")
         self.finish()
         laps(Stage.COMMIT)
         self._hand_over(step, payload, laps)
@@ -139,6 +142,7 @@ class Worker:
         turn, self._committing = self._committing, None
         if turn is not None:
             times = self._parts.committer.finish()
+            failpoint("record.before")
             self._parts.recorder.record(turn.step, turn.payload, times, turn.laps.seconds)
 
     def _read(self, laps: Laps) -> tuple[RawRecords, Positions]:
@@ -154,6 +158,7 @@ class Worker:
             size = min(POLL_EVENTS, left)
             raw, positions = p.inputs.poll(size, timeout_s)
             laps(Stage.POLL)
+            failpoint("poll.after")
             left -= raw.n
             # A short piece means that the client has no more: what there is will not wait for it.
             if raw.n < size or left <= 0:
@@ -166,6 +171,7 @@ class Worker:
         p = self._parts
         for partition in dropped:
             p.core.drop_partition(partition)
+            failpoint("rebalance.dropped")
         p.recorder.rebalanced(kinds, len(p.inputs.owned))
         if max(assigned, default=0) >= p.core.partition_count:
             raise TopicError(
@@ -182,7 +188,9 @@ class Worker:
             restored = p.restorer.restore(partition)
             p.payloads.commits[partition] = restored.commits
             offsets |= restored.offsets
+        failpoint("live.before")
         p.inputs.go_live(offsets)
+        failpoint("live.after")
         p.recorder.live()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))
 
@@ -193,7 +201,9 @@ class Worker:
             p.committer.serve()
             p.recorder.record(step, None, None, laps.seconds)
         else:
+            failpoint("handover.before")
             p.committer.start(payload)
+            failpoint("handover.after")
             self._committing = _Turn(step, payload, laps)
 
     def _coordinate(self, step: Step) -> None:

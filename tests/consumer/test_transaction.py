@@ -15,7 +15,8 @@ from consumer.errors import (
     StateUnknown,
     TransactionAborted,
 )
-from consumer.transaction import Reaction, State, TransactionalOutput, reaction_to
+from consumer.reaction import Reaction, reaction_to
+from consumer.transaction import State, TransactionalOutput
 from tests.consumer.fake_producer import FakeKafka, abortable, fatal, nameless, retriable
 
 OFFSETS = [TopicPartition("in", 0, 7)]
