@@ -223,10 +223,13 @@ class PartitionState:
 
 
 def _by_batch(chunks: list[Chunk]) -> list[tuple[EventBatch, list[Chunk]]]:
-    groups: dict[int, tuple[EventBatch, list[Chunk]]] = {}
+    """Runs of chunks of one batch. The order stays that of topic and offset, however it was polled."""
+    groups: list[tuple[EventBatch, list[Chunk]]] = []
     for chunk in chunks:
-        groups.setdefault(id(chunk.batch), (chunk.batch, []))[1].append(chunk)
-    return list(groups.values())
+        if not groups or groups[-1][0] is not chunk.batch:
+            groups.append((chunk.batch, []))
+        groups[-1][1].append(chunk)
+    return groups
 
 
 def _rejects_of(chunk: Chunk, events: Int64Array, reason: Reason) -> Rejects:
