@@ -9,10 +9,10 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 BENCH ?= $(sort $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench chaos chaos-short lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,6 +41,12 @@ format: setup ## rewrite the sources in the project's format
 bench: setup ## run the benchmarks, one after the other; BENCH=tests/bench/latency.py for one of them
 	@set -e; for file in $(BENCH); do \
 		module=$$(echo "$${file%.py}" | tr / .); echo "== $$module"; $(BIN)/python -m $$module; done
+
+chaos: setup ## kill it 200 times and more on a real Kafka, and see that nothing is lost; CHAOS=--resume goes on
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+chaos-short: setup ## a few minutes of the same
+	$(BIN)/python -m tests.chaos --short $(CHAOS)
 
 lock: setup ## pin the newest allowed versions (maintainers; needs uv)
 	$(COMPILE) --upgrade --extra build --output-file requirements.lock

@@ -23,8 +23,9 @@ _log = structlog.get_logger("commit")
 class Committer:
     """The transactional output, one payload at a time.
 
-    `group_metadata` is asked right before the offsets are sent. A rebalance cannot change it under way:
-    the client joins its new generation only after its callbacks have returned, and those `settle`.
+    `group_metadata` is asked when a payload is handed over, by the loop. A rebalance cannot change it under
+    way: the client joins its new generation only after its callbacks have returned, and those `settle`.
+    The committing thread must not ask: the client does not answer while a callback waits for that thread.
     `on_abort` hears of aborted transactions, on the committing thread.
     """
 
@@ -41,7 +42,8 @@ class Committer:
 
     def start(self, payload: Payload) -> None:
         """Begins to write and commit `payload`. `finish` must have been called for the one before."""
-        self._background.start(lambda: self._commit(payload))
+        metadata = self._group_metadata()
+        self._background.start(lambda: self._commit(payload, metadata))
 
     def finish(self) -> CommitTimes | None:
         """Waits for the commit under way; None without one. Raises as `TransactionalOutput.commit`."""
@@ -59,16 +61,16 @@ class Committer:
         """Waits for the commit under way. The output stays open."""
         self._background.close()
 
-    def _commit(self, payload: Payload) -> CommitTimes:
+    def _commit(self, payload: Payload, metadata: object) -> CommitTimes:
         """Commits the payload; one that was aborted is written once more as it was."""
         try:
-            return self._write(payload)
+            return self._write(payload, metadata)
         except TransactionAborted as error:
             self._on_abort()
             _log.warning("transaction aborted, writing it again", problem=error.problem)
         failpoint("payload.retry")
-        return self._write(payload)
+        return self._write(payload, metadata)
 
-    def _write(self, payload: Payload) -> CommitTimes:
+    def _write(self, payload: Payload, metadata: object) -> CommitTimes:
         payload.write(self._output)
-        return self._output.commit(payload.offsets, self._group_metadata())
+        return self._output.commit(payload.offsets, metadata)

@@ -228,20 +228,22 @@ class CoordinatorProcess:
         Raises what an earlier publication failed with, as `TransactionalOutput.commit`.
         """
         self._publishing.result()
-        self._publishing.start(lambda: self._publish(models))
+        # Asked here: the client does not answer the publishing thread while a callback waits for it.
+        metadata = self._consumer.consumer_group_metadata()
+        self._publishing.start(lambda: self._publish(models, metadata))
 
-    def _publish(self, models: list[Model]) -> None:
+    def _publish(self, models: list[Model], metadata: object) -> None:
         """Commits `models`; an aborted transaction is written once more."""
         failpoint("publish.before")
         try:
-            self._write(models)
+            self._write(models, metadata)
         except TransactionAborted as error:
             _log.warning("transaction aborted, writing the model again", problem=error.problem)
-            self._write(models)
+            self._write(models, metadata)
         failpoint("publish.after")
         _log.info("model published", version=models[-1].version, kind=models[-1].kind, k=models[-1].k)
 
-    def _write(self, models: list[Model]) -> None:
+    def _write(self, models: list[Model], metadata: object) -> None:
         for model in models:
             self._output.produce(self._names.models, 0, str(model.version).encode(), to_json(model))
         entries = self._catalog(models[-1])
@@ -250,7 +252,7 @@ class CoordinatorProcess:
         )
         failpoint("publish.produced")
         place = TopicPartition(self._names.deltas, 0, self._next)
-        self._output.commit([place], self._consumer.consumer_group_metadata())
+        self._output.commit([place], metadata)
 
     def close(self) -> None:
         """Waits for the publication under way and leaves the group of coordinators."""

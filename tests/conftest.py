@@ -56,6 +56,14 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
+def apache_kafka_here(request: pytest.FixtureRequest) -> None:
+    """Java and Maven, for tests that kill their broker; else skip."""
+    if reason := unavailable("maven"):
+        request.config.stash[BROKERS].append(f"NO APACHE KAFKA TO KILL ({reason}): its tests were skipped")
+        pytest.skip(f"no Apache Kafka to kill here ({reason})")
+
+
+@pytest.fixture(scope="session")
 def embedded_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """The embedded broker of the demo."""
     with resolve("embedded") as broker:

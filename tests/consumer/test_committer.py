@@ -30,11 +30,13 @@ class Setting:
         self.output = TransactionalOutput(self.kafka.factory, "app-1", self.kafka.time)
         self.output.start()
         self.generations = 0
+        self.asking: set[threading.Thread] = set()
         self.aborts = 0
         self.committer = Committer(self.output, self._metadata, self._aborted)
 
     def _metadata(self) -> object:
         self.generations += 1
+        self.asking.add(threading.current_thread())
         return object()
 
     def _aborted(self) -> None:
@@ -59,12 +61,21 @@ def test_payloads_become_visible_in_the_order_of_their_turns() -> None:
 
 
 def test_an_aborted_payload_is_written_again_as_it_was() -> None:
-    """Once, with fresh metadata."""
+    """Once, under the generation that it was made in."""
     s = Setting()
     s.kafka.will("commit", abortable())
     s.committer.start(payload(b"v", 7))
     s.committer.finish()
-    assert (s.values, s.kafka.offsets, s.aborts, s.generations) == ([b"v"], {("in", 0): 7}, 1, 2)
+    assert (s.values, s.kafka.offsets, s.aborts, s.generations) == ([b"v"], {("in", 0): 7}, 1, 1)
+
+
+def test_only_the_loop_asks_for_the_group() -> None:
+    """Never the committing thread: a callback that settles waits for it, and the client for the callback."""
+    s = Setting()
+    s.kafka.will("commit", abortable())
+    s.committer.start(payload(b"v", 7))
+    s.committer.finish()
+    assert s.asking == {threading.current_thread()}
 
 
 def test_a_second_abort_is_told_when_the_outcome_is_asked_for() -> None:

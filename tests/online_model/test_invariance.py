@@ -8,6 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_model.intake import Release
+from online_model.rows import NEVER
+from schemas.batch import Topic
 from tests.online_model.streams import (
     DAY,
     DEFAULT,
@@ -135,3 +138,13 @@ def test_customers_do_not_touch_each_other(seed: int) -> None:
     alone = [event for event in events if event["customer_id"] == "ann"]
     mark = random_event(rng, "data", T0 + 28 * DAY + HOUR, "mark", 1000)
     assert run([[*alone, mark]]).get(b"ann") == run([[*events, mark]]).get(b"ann")
+
+
+def test_the_last_by_topic_and_offset_is_the_trigger() -> None:
+    """Also where a topic's events were held back and come with those of a later poll."""
+    rng, log = random.Random(3), Log()
+    usage, billing = log.chunks([random_event(rng, kind, T0, "ann", 1) for kind in ("data", "topup")])
+    (more,) = log.chunks([random_event(rng, "sms", T0 + HOUR, "ann", 2)])
+    state = engine_of(DEFAULT).partitions[0]
+    applied = state.apply(Release([usage, more, billing], [], {}), NOW, NEVER)
+    assert (applied.topic.tolist(), applied.offset.tolist()) == ([Topic.BILLING], [0])

@@ -12,13 +12,16 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer import service as service_module
-from consumer.kafka_clients import producer_factory
+from consumer.brokers import Broker
+from consumer.kafka_clients import make_producer, plain_producer_settings, producer_factory
 from consumer.ports import OnError, ProducerFactory, TransactionalProducer
 from online_model.rows import SEGMENT_NONE
 from schemas.times import format_time
 from tests.service.conftest import Run
 from tests.service.world import (
+    PARTITIONS,
     Record,
+    World,
     check_chain,
     features,
     is_settled,
@@ -246,3 +249,20 @@ def test_an_aborted_transaction_is_written_again_exactly_once(run: Run, restarts
         numbers = [a.n for a in audits if a.partition == partition]
         assert numbers == list(range(1, len(numbers) + 1))
     assert sum(a.outputs for a in audits) == len(restarts.changes)
+
+
+def test_a_death_in_the_very_first_transaction_is_a_fresh_start(kafka: Broker) -> None:
+    """What it wrote was never committed: the ends of the output topics have moved, but nothing is there."""
+    world = World.make(kafka)
+    settings = plain_producer_settings(world.config) | {"transactional.id": f"{world.config.app.name}-gone"}
+    dead = make_producer(settings)
+    dead.init_transactions(30)
+    dead.begin_transaction()
+    for topic in (world.names.changes, world.names.current, world.names.audit):
+        for partition in range(PARTITIONS):
+            dead.produce(topic, b"never committed", b"c1", partition)
+    assert dead.flush(30) == 0
+    dead.abort_transaction(30)
+    with world.service(HOUR_US) as service:
+        turn_until(service, lambda: len(service.core.engine.partitions) == PARTITIONS)
+        assert [int(state.next_offset.sum()) for state in service.core.engine.partitions.values()] == [0] * 3

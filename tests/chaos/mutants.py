@@ -1,0 +1,247 @@
+"""Deliberate bugs, put into a worker on request: a suite that does not notice them proves nothing.
+
+None of this is in the product. A mutant takes a function of it and puts a wrong one in its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from consumer import service
+from consumer.committer import Committer
+from consumer.config import Config
+from consumer.core import Core, Positions
+from consumer.errors import TransactionAborted
+from consumer.input import Input
+from consumer.kafka_clients import consumer_settings
+from consumer.log_reader import LogReader
+from consumer.output import Payload, PayloadMaker
+from consumer.restore import Restored, Restorer, _Commits
+from online_model.engine import Engine, PartitionStep, Step
+from online_model.intake import Release
+from online_model.partition import Applied, PartitionState
+from schemas.records import RawRecords
+
+
+def patch(owner: Any, name: str, value: Any) -> None:
+    """Puts `value` in the place of what `owner` calls `name`."""
+    if not hasattr(owner, name):
+        raise AttributeError(f"{owner} has no {name}: the product has changed, so must this")
+    setattr(owner, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug. `scenario` names the run that must notice it (`tests.chaos.scenarios`)."""
+
+    what: str
+    scenario: str
+    apply: Callable[[], None]
+
+
+def _moved_end(by: int) -> None:
+    add = PayloadMaker._add
+
+    def wrong(self: PayloadMaker, payload: Payload, step: Step, part: PartitionStep, live: bool) -> None:
+        end = np.where(part.end > part.start, part.end + by, part.end)
+        add(self, payload, step, dataclasses.replace(part, end=end), live)
+
+    patch(PayloadMaker, "_add", wrong)
+
+
+def _cached_metadata() -> None:
+    fresh = Input.group_metadata
+    kept: list[object] = []
+
+    def cached(self: Input) -> object:
+        if not kept:
+            kept.append(fresh(self))
+        return kept[0]
+
+    patch(Input, "group_metadata", cached)
+
+
+def _no_generation() -> None:
+    """Metadata of a consumer that never joined: nobody checks its generation."""
+    kept: dict[str, Any] = {}
+
+    def noting(config: Config, group: str | None = None) -> dict[str, Any]:
+        kept["group.id"] = consumer_settings(config, group)["group.id"]
+        return consumer_settings(config, group)
+
+    def outsider(_: Input) -> object:
+        settings = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **kept}
+        return Consumer(settings).consumer_group_metadata()
+
+    patch(service, "consumer_settings", noting)
+    patch(Input, "group_metadata", outsider)
+
+
+def _no_retry() -> None:
+    def once(self: Committer, payload: Payload, metadata: object) -> Any:
+        try:
+            return self._write(payload, metadata)
+        except TransactionAborted:
+            return None
+
+    patch(Committer, "_commit", once)
+
+
+def _drops_last() -> None:
+    write = Payload.write
+
+    def short(self: Payload, output: Any) -> None:
+        for batch in self.batches:
+            if "changes" in batch.topic:
+                batch.keys, batch.values = batch.keys[:-1], batch.values[:-1]
+        write(self, output)
+
+    patch(Payload, "write", short)
+
+
+def _float_sums() -> None:
+    """Window sums with twelve bits of precision: what is added up together decides what is lost."""
+    apply = PartitionState.apply
+
+    def rounded(sums: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        bits = sums.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFF000)
+        return bits.view(np.float32).astype(sums.dtype)
+
+    def floats(self: PartitionState, release: Release, latest_us: int, late_us: int) -> Applied:
+        applied = apply(self, release, latest_us, late_us)
+        for sums in (self.store.rows.sum32, self.store.rows.lifetime):
+            sums[applied.touched] = rounded(sums[applied.touched])
+        return applied
+
+    patch(PartitionState, "apply", floats)
+
+
+def _swallows_step() -> None:
+    process = Core.process
+
+    def calm(self: Core, raw: RawRecords, positions: Positions, now_us: int, *rest: Any) -> Step:
+        try:
+            return process(self, raw, positions, now_us, *rest)
+        except KafkaException:
+            return Step(now_us, 0, [])
+
+    patch(Core, "process", calm)
+
+
+def _minus_one_is_fresh() -> None:
+    restore = Restorer._restore
+
+    def trusting(self: Restorer, log: LogReader, partition: int) -> Restored:
+        if self._has_committed(partition):
+            return restore(self, log, partition)
+        state = self._core.engine.add_partition(partition)
+        low = [log.bounds(topic, partition)[0] for topic in self._names.inputs]
+        state.next_offset[:] = low
+        return Restored({(partition, code): offset for code, offset in enumerate(low)}, 0)
+
+    patch(Restorer, "_restore", trusting)
+
+
+def _wall_clock() -> None:
+    apply = PartitionState.apply
+
+    def now(self: PartitionState, release: Release, latest_us: int, late_us: int) -> Applied:
+        self.intake.watermark_us += time.time_ns() // 1000 % 1_000_000
+        return apply(self, release, latest_us, late_us)
+
+    patch(PartitionState, "apply", now)
+
+
+def _swap_inside_step() -> None:
+    swap, step = Engine._swap_if_possible, Engine._step_partition
+
+    def late(self: Engine, state: PartitionState, now_us: int) -> PartitionStep:
+        done = step(self, state, now_us)
+        swap(self)  # between two partitions of one step
+        return done
+
+    patch(Engine, "_step_partition", late)
+    patch(Engine, "_swap_if_possible", lambda self: swap(self) if self.active is None else None)
+
+
+def _keeps_lost() -> None:
+    """Partitions that were given up are read and committed on."""
+
+    def keep(self: Input, partitions: list[TopicPartition], kind: str) -> None:
+        self._settle()
+
+    patch(Input, "_drop", keep)
+
+
+def _stable_end() -> None:
+    def stable(self: LogReader, topic: str, partition: int) -> tuple[int, int]:
+        low, high = self._committed.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
+        return int(low), int(high)
+
+    patch(LogReader, "bounds", stable)
+
+
+def _one_commit_less() -> None:
+    read = _Commits.read.__func__  # type: ignore[attr-defined] # of a class method
+
+    def short(cls: type[_Commits], log: LogReader, *rest: Any) -> _Commits | None:
+        commits: _Commits | None = read(cls, log, *rest)
+        if commits is None or len(commits.to) < 2:
+            return commits
+        watermark = commits.watermark_us[:-1]
+        return dataclasses.replace(commits, to=commits.to[:-1], watermark_us=watermark)
+
+    restore = Restorer._restore
+
+    def ahead(self: Restorer, log: LogReader, partition: int) -> Restored:
+        restored = restore(self, log, partition)
+        last = read(_Commits, log, self._names.audit, partition, self._names.inputs)
+        if last is None:
+            return restored
+        end = last.to[-1].tolist()
+        self._core.engine.partitions[partition].next_offset[:] = end
+        return Restored({(partition, code): offset for code, offset in enumerate(end)}, restored.commits)
+
+    patch(_Commits, "read", classmethod(short))
+    patch(Restorer, "_restore", ahead)
+
+
+def _forgets_published() -> None:
+    patch(Restorer, "_read_published", lambda self, log, state: None)
+
+
+def _counts_again() -> None:
+    restore = Restorer._restore
+
+    def zero(self: Restorer, log: LogReader, partition: int) -> Restored:
+        restored = restore(self, log, partition)
+        return Restored(restored.offsets, max(restored.commits - 1, 0))
+
+    patch(Restorer, "_restore", zero)
+
+
+MUTANTS: Final[dict[str, Mutant]] = {
+    "offset_plus_one": Mutant("commits one offset too many", "kills", lambda: _moved_end(1)),
+    "offset_minus_one": Mutant("commits one offset too few", "kills", lambda: _moved_end(-1)),
+    "cached_group_metadata": Mutant("asks for the generation once", "join", _cached_metadata),
+    "no_generation": Mutant("commits outside of any generation", "zombie", _no_generation),
+    "no_payload_retry": Mutant("drops an aborted payload", "abort", _no_retry),
+    "drop_last_record": Mutant("does not write the last change", "kills", _drops_last),
+    "float_accumulators": Mutant("adds up in floats", "kills", _float_sums),
+    "swallowed_step_error": Mutant("goes on after a failed step", "step_error", _swallows_step),
+    "minus_one_is_fresh": Mutant("takes a missing offset for a new group", "group_lost", _minus_one_is_fresh),
+    "wall_clock": Mutant("has the time of day in the watermark", "kills", _wall_clock),
+    "swap_inside_step": Mutant("swaps models between partitions of a step", "kills", _swap_inside_step),
+    "keeps_lost_partitions": Mutant("works on without owning", "join", _keeps_lost),
+    "restore_to_stable_end": Mutant("restores to the last stable offset", "open_transaction", _stable_end),
+    "replay_one_commit_less": Mutant("replays all but the last commit", "kills", _one_commit_less),
+    "published_not_reread": Mutant("does not read published segments back", "kills", _forgets_published),
+    "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
+}

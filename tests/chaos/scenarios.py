@@ -1,0 +1,257 @@
+"""Runs with faults at chosen moments: each must end as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Producer
+
+from consumer.exit_codes import ExitCode
+from tests.chaos.nursery import Child
+from tests.chaos.oracle import invariants, same_outcome, same_readers, same_state
+from tests.chaos.stage import Options, Run, Stage, Stuck
+from tests.chaos.verified import verified
+
+#: How long a process with a trap may take to reach it.
+_LEG_S: Final = 40.0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a run. `problems`: what does not hold; `faults`: what was done to it, as it happened.
+
+    `missed`: faults that were planned and did not happen; a run with none that happened is void.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether nothing was done to it."""
+        return not self.faults and not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One life of a worker: `traps` as failpoints; `then` happens after `after` commits of its own.
+
+    `name`: the failpoint that must fire and end the process.
+    """
+
+    name: str
+    traps: str
+    then: str = ""
+    after: int = 3
+
+
+def judge(run: Run, verdict: Verdict, *, calm: bool = False) -> None:
+    """Stops the run and adds what does not hold. `calm`: no worker may have ended by itself."""
+    outcome = run.finish()
+    verdict.problems += run.traceback()
+    if calm:
+        ended = [c.code for c in run.children if c.code not in (ExitCode.OK, -signal.SIGKILL)]
+        verdict.problems += [f"a worker ended by itself with code {code}" for code in ended]
+    verdict.problems += invariants(outcome, run.inputs.ends)
+    verdict.problems += same_readers(run.observer, outcome)
+    expected = run.stage.expected(run.inputs.seed, run.options.n_models if run.options.scripted else 1)
+    if run.options.scripted:
+        verdict.problems += same_outcome(outcome, expected)
+    else:
+        verdict.problems += same_state(outcome.state, expected.state, ("features", "partitions"))
+    verdict.problems += verified(run)
+    verdict.faults += [f"{f['failpoint']} {f['action']}" for f in run.fired]
+
+
+def live_leg(run: Run, leg: Leg, instance: str = "a") -> Child:
+    """One life: starts a worker with traps and returns when it has ended or everything is done."""
+    child, before = run.start(leg.traps, instance), run.observer.commits
+    end, acted = time.monotonic() + _LEG_S, False
+    while child.code is None and time.monotonic() < end:
+        if not acted and leg.then and run.observer.commits >= before + leg.after:
+            acted = True
+            if leg.then == "stop":
+                child.signal(signal.SIGTERM)
+            elif leg.then == "join":
+                run.start(instance="b")
+        if run.is_done and leg.then != "stop":
+            break
+        time.sleep(0.01)
+    return child
+
+
+def kill_chain(stage: Stage, seed: int, legs: list[Leg], options: Options) -> Verdict:
+    """One run whose worker is killed at a failpoint, started again, killed at the next one, and so on."""
+    verdict = Verdict()
+    with Run(stage, seed, "kills", options) as run:
+        try:
+            for leg in legs:
+                before = len(run.fired)
+                live_leg(run, leg)
+                names = [f["failpoint"] for f in run.fired[before:]]
+                if leg.name not in names:
+                    verdict.missed.append(leg.name)
+                    for child in run.children:
+                        child.signal(signal.SIGKILL)
+            run.start()
+            run.wait_until_done()
+            judge(run, verdict)
+        except Stuck as stuck:
+            verdict.problems.append(f"stuck: {stuck}")
+    return verdict
+
+
+# -- scenarios that mutants are held against ---------------------------------------------------
+
+
+def kills(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A death before, one after a commit, and one with a step in memory; three model versions."""
+    names = ("commit.before=kill@4", "commit.after=kill@5", "step.after=kill@7", "flush.after=kill@6")
+    legs = [Leg(text.partition("=")[0], text) for text in names]
+    return kill_chain(stage, seed, legs, Options(n_models=3, mutant=mutant))
+
+
+def _alone(
+    stage: Stage,
+    seed: int,
+    options: Options,
+    traps: str,
+    act: Callable[[Run, Child, Verdict], None],
+    *,
+    calm: bool = False,
+) -> Verdict:
+    """One worker with traps, something that happens to it, and the end of the run."""
+    verdict = Verdict()
+    with Run(stage, seed, act.__name__.strip("_"), options) as run:
+        try:
+            act(run, run.start(traps), verdict)
+            run.wait_until_done(90)
+            judge(run, verdict, calm=calm)
+        except Stuck as stuck:
+            verdict.problems.append(f"stuck: {stuck}")
+    return verdict
+
+
+def _nothing(_: Run, __: Child, ___: Verdict) -> None:
+    """The traps are enough."""
+
+
+def abort(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A transaction that the client wants aborted: the same payload once more."""
+    return _alone(stage, seed, Options(3, mutant=mutant), "offsets.before=raise:abort@5", _nothing, calm=True)
+
+
+def step_error(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A step that fails half-way: the process ends, with a traceback, and the next one restores."""
+    verdict = _alone(stage, seed, Options(3, mutant=mutant), "step.after=raise:abort@9", _nothing)
+    verdict.problems = [p for p in verdict.problems if not p.startswith("unexpected error")]
+    return verdict
+
+
+def join(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A second worker joins: partitions move, nobody has a reason to end."""
+
+    def joining(run: Run, _: Child, verdict: Verdict) -> None:
+        wait_for_commits(run, 12)
+        other = run.start(instance="b")
+        while "partitions live" not in other.text and not run.is_done:
+            time.sleep(0.05)
+        if not run.is_done:
+            verdict.faults.append("join")
+
+    options = Options(1, mutant=mutant, settings={"commit.interval_ms": 150})
+    return _alone(stage, seed, options, "", joining, calm=True)
+
+
+def zombie(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A worker stands still before a commit until others have taken over, and then goes on."""
+
+    def standing(run: Run, stopped: Child, _: Verdict) -> None:
+        end = time.monotonic() + _LEG_S
+        while not run.fired:
+            if stopped.code is not None or time.monotonic() > end:
+                raise Stuck(f"it ended before its commit: {stopped.text[-1500:]}")
+            time.sleep(0.02)
+        other = run.start(instance="b")
+        done = run.observer.commits
+        while run.observer.commits < done + 6 and not run.is_done:
+            if run.observer.quiet_s > 40:
+                raise Stuck(f"nobody takes over: {other.text[-1500:]}")
+            time.sleep(0.05)
+        stopped.signal(signal.SIGCONT)
+        time.sleep(1.5)
+
+    options = Options(1, mutant=mutant, settings={"commit.interval_ms": 50})
+    return _alone(stage, seed, options, "handover.before=stop@6", standing)
+
+
+def group_lost(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """The group's offsets are gone: the audit log knows."""
+
+    def losing(run: Run, first: Child, verdict: Verdict) -> None:
+        first.wait(_LEG_S)
+        run.rename_group()
+        verdict.faults.append("group lost")
+
+    return _alone(stage, seed, Options(3, mutant=mutant), "commit.after=kill@9", losing)
+
+
+def open_transaction(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """Somebody leaves a transaction open on the output topics while a worker dies and restores."""
+
+    def straying(run: Run, first: Child, verdict: Verdict) -> None:
+        wait_for_commits(run, 6)
+        stray = open_stray(run)
+        first.wait(_LEG_S)
+        second = run.start()
+        time.sleep(2.5)
+        stray.abort_transaction(10)
+        second.wait(0.5)
+        verdict.faults.append("open transaction")
+
+    options = Options(3, mutant=mutant, settings={"commit.interval_ms": 100})
+    return _alone(stage, seed, options, "commit.after=kill@8", straying)
+
+
+def open_stray(run: Run) -> Producer:
+    """A producer with an open transaction on changes and audit, never committed."""
+    stray = Producer(
+        {
+            "bootstrap.servers": run.stage.cluster.direct,
+            "transactional.id": f"stray-{run.id}",
+            "transaction.timeout.ms": 20_000,
+            "log_level": 0,
+        }
+    )
+    stray.init_transactions(20)
+    stray.begin_transaction()
+    for topic in (run.names.changes, run.names.audit, run.names.current):
+        for partition in range(len(run.inputs.ends)):
+            stray.produce(topic, b"never committed", b"stray", partition)
+    assert stray.flush(20) == 0
+    return stray
+
+
+def wait_for_commits(run: Run, n: int) -> None:
+    """Until the run has `n` audit records, or is done."""
+    end = time.monotonic() + _LEG_S
+    while run.observer.commits < n and not run.is_done and time.monotonic() < end:
+        run.revive()
+        time.sleep(0.01)
+
+
+Scenario = Callable[[Stage, int, str], Verdict]
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "kills": kills,
+    "abort": abort,
+    "step_error": step_error,
+    "join": join,
+    "zombie": zombie,
+    "group_lost": group_lost,
+    "open_transaction": open_transaction,
+}
