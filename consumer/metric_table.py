@@ -108,6 +108,12 @@ METRICS: Final = (
     ),
     Metric("snapshots_total", "counter", "snapshots", "Complete snapshots of partitions."),
     Metric("snapshot_failures_total", "counter", "snapshots", "Snapshots that could not be written."),
+    Metric(
+        "snapshot_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time that snapshots took in this process.",
+    ),
     Metric("snapshot_bytes_total", "counter", "bytes", "Bytes of complete snapshots."),
     Metric(
         "snapshot_duration_seconds",

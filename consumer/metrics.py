@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 
 from consumer.metric_table import METRICS, Metric, Outcome, Stage, State
+from consumer.snapshots import Taken
 
 __all__ = ["METRICS", "Metric", "Metrics", "Outcome", "Stage", "State"]
 
@@ -98,15 +99,16 @@ class Metrics:
         for phase, value in seconds.items():
             self._histograms["restore_duration_seconds"].labels(phase).observe(value)
 
-    def record_snapshot(self, partition: int, size: int, seconds: float, succeeded: bool) -> None:
-        """A snapshot of `size` bytes was complete after `seconds`, or failed."""
-        if succeeded:
-            self._counters["snapshots_total"].inc()
-            self._counters["snapshot_bytes_total"].inc(size)
-            self._histograms["snapshot_duration_seconds"].observe(seconds)
-            self._gauges["snapshot_timestamp_seconds"].labels(partition).set(time.time())
-        else:
+    def record_snapshot(self, taken: Taken) -> None:
+        """A snapshot is complete, or has failed."""
+        if taken.problem:
             self._counters["snapshot_failures_total"].inc()
+            return
+        self._counters["snapshots_total"].inc()
+        self._counters["snapshot_bytes_total"].inc(taken.bytes)
+        self._counters["snapshot_cpu_seconds_total"].inc(taken.cpu_s)
+        self._histograms["snapshot_duration_seconds"].observe(taken.seconds)
+        self._gauges["snapshot_timestamp_seconds"].labels(taken.partition).set(time.time())
 
     def record_snapshot_pause(self, seconds: float) -> None:
         """The loop stood still while a part was copied."""

@@ -125,7 +125,7 @@ class Recorder:
 
     def snapshot_taken(self, taken: Taken) -> None:
         """A snapshot is complete, or has failed."""
-        self._metrics.record_snapshot(taken.partition, taken.bytes, taken.seconds, not taken.problem)
+        self._metrics.record_snapshot(taken)
         if taken.problem:
             _log.warning("snapshot failed", partition=taken.partition, problem=taken.problem)
         else:

@@ -194,21 +194,18 @@ class Worker:
 
     def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
         p = self._parts
-        for partition in dropped:
-            state = p.core.engine.partitions.get(partition)
-            if state is not None:
-                # The commit under way is finished: memory is what it left.
-                n = p.payloads.commits[partition]
-                p.kept.keep(partition, Source("kept", state, n, state.next_offset.tolist()))
-            p.core.drop_partition(partition)
-            failpoint("rebalance.dropped")
+        for partition in dropped | assigned:  # what is assigned may have been lost and given back at once
+            self._give_up(partition)
         p.recorder.rebalanced(kinds, len(p.inputs.owned))
+        p.snapshots.follow(p.core.engine.partitions)
         if max(assigned, default=0) >= p.core.partition_count:
             raise TopicError(
                 f"the input topics have grown beyond {p.core.partition_count} partitions: customers would "
                 "be split between old and new ones",
                 "start a new group (app.name) with new output topics (topics.prefix) and backfill",
             )
+        if assigned:
+            _log.info("partitions assigned", partitions=sorted(assigned))
         offsets: dict[tuple[int, int], int] = {}
         for done, partition in enumerate(sorted(assigned & p.inputs.owned)):
             p.health.beat()
@@ -229,6 +226,17 @@ class Worker:
         p.kept.let_go()
         p.recorder.live()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))
+
+    def _give_up(self, partition: int) -> None:
+        """Another member may work on the partition now; its state is kept for a quick return."""
+        p = self._parts
+        state = p.core.engine.partitions.get(partition)
+        if state is not None:
+            # The commit under way is finished: memory is what it left.
+            n = p.payloads.commits[partition]
+            p.kept.keep(partition, Source("kept", state, n, state.next_offset.tolist()))
+        p.core.drop_partition(partition)
+        failpoint("rebalance.dropped")
 
     def _hand_over(self, step: Step, payload: Payload | None, laps: Laps) -> None:
         """Begins the commit of the turn, which is recorded when it is done."""

@@ -60,3 +60,13 @@ def test_memory_counts_every_customer() -> None:
     assert found["customers"] == found["customers_with_segment"] == 5000
     assert found["bytes_per_customer"] > 0
     assert found["state_bytes_per_customer"] > found["index_bytes_per_customer"] > 0
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_recovery_goes_on_from_snapshots(kafka: Broker) -> None:
+    """Recovery has its phases, and every partition came back from a snapshot."""
+    found = run("recovery", "--quick", "--bootstrap", kafka.bootstrap)
+    assert found["sources"] == {"snapshot": 4}
+    assert 0 < found["restored_s"]["p50"] <= found["live_s"]["p50"]
+    assert found["snapshot_cpu_share_of_process"] > 0

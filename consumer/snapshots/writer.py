@@ -35,13 +35,17 @@ _PARQUET: Final = {"compression": "lz4", "use_dictionary": False, "write_statist
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One attempt: `bytes` and `seconds` from its first part to the manifest; `problem` if it failed."""
+    """One attempt: `bytes`, `seconds` from its first part to the manifest, `cpu_s` of processor time.
+
+    `problem` if it failed.
+    """
 
     partition: int
     n: int = 0
     rows: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     problem: str = ""
 
 
@@ -53,6 +57,7 @@ class _Draft:
     began_s: float
     file: str
     watermark_us: int
+    cpu_s: float = 0.0
     parts: list[ManifestPart] = field(default_factory=list)
     rows: int = 0
     output: Output | None = None
@@ -152,6 +157,9 @@ class SnapshotWriter:
         taken = self.outcome()
         if self._background.is_busy:
             return taken
+        if self._buffer is None:
+            self._background.start(lambda: self._make_buffer(next(iter(states.values()))))
+            return taken
         if self._draft is None:
             partition = self._next_due()
             if partition is None or not commits.get(partition) or not states[partition].index.n:
@@ -176,15 +184,20 @@ class SnapshotWriter:
         return taken
 
     def _copy(self, draft: _Draft, state: PartitionState, n: int) -> None:
-        if self._buffer is None:
-            self._buffer = PartBuffer(state.store.rows)
+        begun = time.thread_time()
+        assert self._buffer is not None
         part = self._buffer.copy(state, draft.rows)
         offsets = dict(zip(self._identity.topics, state.next_offset.tolist(), strict=True))
         draft.parts.append(ManifestPart(part.low, part.n, n, offsets))
         draft.rows += part.n
+        draft.cpu_s += time.thread_time() - begun
         failpoint("snapshot.copied")
         manifest = self._manifest(draft, state, n) if draft.rows == state.index.n else None
         self._background.start(lambda: self._write(draft, part, manifest))
+
+    def _make_buffer(self, state: PartitionState) -> None:
+        """On the thread: touching its pages for the first time takes longer than a copy."""
+        self._buffer = PartBuffer(state.store.rows)
 
     def _manifest(self, draft: _Draft, state: PartitionState, n: int) -> Manifest:
         """All but size and checksum, which are known when the file is written."""
@@ -210,9 +223,11 @@ class SnapshotWriter:
 
     def _write(self, draft: _Draft, part: RowPart, manifest: Manifest | None) -> Taken | None:
         """On the thread: None while parts are missing."""
+        begun = time.thread_time()
         try:
             draft.write(self._store, part)
             if manifest is None:
+                draft.cpu_s += time.thread_time() - begun
                 return None
             draft.close()
             failpoint("snapshot.written")
@@ -229,7 +244,8 @@ class SnapshotWriter:
         except (OSError, pa.ArrowException) as error:
             _log.warning("old snapshots stay", partition=draft.partition, problem=str(error))
         failpoint("snapshot.pruned")
-        return Taken(draft.partition, manifest.n, draft.rows, draft.output.bytes, seconds)
+        cpu_s = draft.cpu_s + time.thread_time() - begun
+        return Taken(draft.partition, manifest.n, draft.rows, draft.output.bytes, seconds, cpu_s)
 
     def _put_off(self, partition: int | None) -> None:
         """There is nothing of it yet."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from msgspec import structs
 
-from consumer import service
+from consumer import reapply, service
 from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
@@ -23,10 +24,16 @@ from consumer.input import Input
 from consumer.kafka_clients import consumer_settings
 from consumer.log_reader import LogReader
 from consumer.output import Payload, PayloadMaker
-from consumer.restore import Restored, Restorer, _Commits
+from consumer.reapply import Commits, Reapplication
+from consumer.restore import Restored, Restorer
+from consumer.snapshots import SnapshotStore, loader
+from consumer.snapshots.manifest import Manifest
+from consumer.worker import Worker
+from online_model import state_columns
 from online_model.engine import Engine, PartitionStep, Step
 from online_model.intake import Release
 from online_model.partition import Applied, PartitionState
+from online_model.state_columns import Extent
 from schemas.records import RawRecords
 
 
@@ -130,7 +137,7 @@ def _swallows_step() -> None:
         try:
             return process(self, raw, positions, now_us, *rest)
         except KafkaException:
-            return Step(now_us, 0, [])
+            return Step(now_us, 0, 0, [])
 
     patch(Core, "process", calm)
 
@@ -139,7 +146,7 @@ def _minus_one_is_fresh() -> None:
     restore = Restorer._restore
 
     def trusting(self: Restorer, log: LogReader, partition: int) -> Restored:
-        if self._has_committed(partition):
+        if self._around.has_committed(partition):
             return restore(self, log, partition)
         state = self._core.engine.add_partition(partition)
         low = [log.bounds(topic, partition)[0] for topic in self._names.inputs]
@@ -189,32 +196,63 @@ def _stable_end() -> None:
 
 
 def _one_commit_less() -> None:
-    read = _Commits.read.__func__  # type: ignore[attr-defined] # of a class method
+    make = Reapplication.__init__
 
-    def short(cls: type[_Commits], log: LogReader, *rest: Any) -> _Commits | None:
-        commits: _Commits | None = read(cls, log, *rest)
-        if commits is None or len(commits.to) < 2:
-            return commits
-        watermark = commits.watermark_us[:-1]
-        return dataclasses.replace(commits, to=commits.to[:-1], watermark_us=watermark)
+    def short(
+        self: Reapplication, core: Core, inputs: Any, state: PartitionState, commits: Commits, *rest: Any
+    ) -> None:
+        less = {name: getattr(commits, name)[:-1] for name in ("n", "to", "watermark_us", "model_version")}
+        make(self, core, inputs, state, dataclasses.replace(commits, **less), *rest)
 
-    restore = Restorer._restore
-
-    def ahead(self: Restorer, log: LogReader, partition: int) -> Restored:
-        restored = restore(self, log, partition)
-        last = read(_Commits, log, self._names.audit, partition, self._names.inputs)
-        if last is None:
-            return restored
-        end = last.to[-1].tolist()
-        self._core.engine.partitions[partition].next_offset[:] = end
-        return Restored({(partition, code): offset for code, offset in enumerate(end)}, restored.commits)
-
-    patch(_Commits, "read", classmethod(short))
-    patch(Restorer, "_restore", ahead)
+    patch(Reapplication, "__init__", short)
 
 
 def _forgets_published() -> None:
     patch(Restorer, "_read_published", lambda self, log, state: None)
+    patch(reapply, "publish_again", lambda *_: None)
+
+
+def _copies_uncommitted() -> None:
+    """Copies a part right after a step, whose commit has only begun."""
+    hand_over = Worker._hand_over
+
+    def early(self: Worker, step: Step, payload: Any, laps: Any) -> None:
+        hand_over(self, step, payload, laps)
+        p = self._parts
+        if p.snapshots.wants_part:
+            commits = {number: n - 1 for number, n in p.payloads.commits.items()}
+            p.snapshots.take_part(p.core.engine.partitions, commits)
+
+    patch(Worker, "_hand_over", early)
+    patch(Worker, "_snapshot", lambda self: None)
+
+
+def _one_age_for_all() -> None:
+    """Takes the offsets of the newest part for those of all parts."""
+    load = state_columns.finish_load
+
+    def newest(state: PartitionState, extents: list[Extent]) -> None:
+        last = extents[-1]
+        load(state, [Extent(extent.low, last.commit, last.next_offset) for extent in extents])
+
+    patch(loader, "finish_load", newest)
+
+
+def _mixed_files() -> None:
+    """Reads the rows of the older snapshot under the manifest of the newer one, and asks for no checksum."""
+    manifest = SnapshotStore.manifest
+
+    def mixed(self: SnapshotStore, partition: int, number: int) -> Manifest:
+        mine = manifest(self, partition, number)
+        older = manifest(self, partition, self.numbers(partition)[-1])
+        if sum(part.rows for part in mine.parts) < older.rows:
+            return mine
+        parts = [
+            structs.replace(part, rows=rows.rows) for part, rows in zip(mine.parts, older.parts, strict=False)
+        ]
+        return structs.replace(mine, file=older.file, bytes=older.bytes, crc32=older.crc32, parts=parts)
+
+    patch(SnapshotStore, "manifest", mixed)
 
 
 def _counts_again() -> None:
@@ -243,5 +281,12 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "restore_to_stable_end": Mutant("restores to the last stable offset", "open_transaction", _stable_end),
     "replay_one_commit_less": Mutant("replays all but the last commit", "kills", _one_commit_less),
     "published_not_reread": Mutant("does not read published segments back", "kills", _forgets_published),
+    "snapshot_uncommitted": Mutant("copies what is not committed", "snapshots", _copies_uncommitted),
+    "snapshot_one_age": Mutant(
+        "takes all parts of a snapshot for as new as the last", "snapshots", _one_age_for_all
+    ),
+    "snapshot_mixed_files": Mutant(
+        "reads rows of one snapshot under another's manifest", "snapshots", _mixed_files
+    ),
     "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
 }

@@ -36,6 +36,7 @@ START: Final = (
     "assign.callback",
     "restore.begin",
     "restore.audit",
+    "restore.loaded",
     "restore.replay",
     "restore.replayed",
     "restore.published",
@@ -43,6 +44,14 @@ START: Final = (
     "live.after",
     "coordinator.assigned",
     "coordinator.owner",
+)
+#: Reached while a snapshot is written.
+SNAPSHOT: Final = (
+    "snapshot.copied",
+    "snapshot.part",
+    "snapshot.written",
+    "snapshot.published",
+    "snapshot.pruned",
 )
 #: Reached when a transaction is aborted.
 ABORT: Final = ("abort.before", "abort.after", "payload.retry", "producer.rebuild", "producer.started")
@@ -84,7 +93,9 @@ def leg_at(name: str, rng: random.Random) -> Leg:
         return Leg(name, f"{name}=kill", "join", 9)
     if name == "restore.replay":
         return Leg(name, f"{name}=kill@{rng.randint(1, 3)}")
-    if name in ("restore.begin", "restore.audit", "restore.replayed", "restore.published"):
+    if name in SNAPSHOT:
+        return Leg(name, f"{name}=kill@{rng.randint(1, 4)}")
+    if name in ("restore.begin", "restore.audit", "restore.loaded", "restore.replayed", "restore.published"):
         return Leg(name, f"{name}=kill@{rng.randint(1, 3)}")
     return Leg(name, f"{name}=kill")
 
@@ -102,7 +113,7 @@ def chains(seed: int, rounds: int, inputs: int) -> list[Chain]:
         made.append(Chain(f"chain:{seed}:{number}", 1 + number % inputs, tuple(legs), options))
 
     for _ in range(rounds):
-        others = [*START, *ABORT, *STOP]
+        others = [*START, *SNAPSHOT, *ABORT, *STOP]
         turns = list(TURN)
         rng.shuffle(others)
         rng.shuffle(turns)

@@ -116,6 +116,28 @@ def kills(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     return kill_chain(stage, seed, legs, Options(n_models=3, mutant=mutant))
 
 
+def snapshots(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """Deaths with snapshots of different ages there; each life begins from one."""
+    legs = [Leg("commit.after", f"commit.after=kill@{n}") for n in (24, 9, 13)]
+    legs.append(Leg("snapshot.published", "snapshot.published=kill@3"))
+    options = Options(n_models=3, mutant=mutant)
+    verdict = Verdict()
+    with Run(stage, seed, "snapshots", options) as run:
+        try:
+            for leg in legs:
+                live_leg(run, leg)
+            run.start()
+            run.wait_until_done()
+            verdict.faults += ["snapshot loaded" for child in run.children if "snapshot loaded" in child.text]
+            judge(run, verdict)
+        except Stuck as stuck:
+            verdict.problems.append(f"stuck: {stuck}")
+    if "snapshot loaded" not in verdict.faults:
+        verdict.missed.append("snapshot loaded")
+        verdict.faults.clear()  # void: nothing was restored from a snapshot
+    return verdict
+
+
 def _alone(
     stage: Stage,
     seed: int,
@@ -248,6 +270,7 @@ def wait_for_commits(run: Run, n: int) -> None:
 Scenario = Callable[[Stage, int, str], Verdict]
 SCENARIOS: Final[dict[str, Scenario]] = {
     "kills": kills,
+    "snapshots": snapshots,
     "abort": abort,
     "step_error": step_error,
     "join": join,

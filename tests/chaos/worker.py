@@ -19,10 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from consumer import cli
+from consumer import cli, service
 from consumer.core import Core
 from consumer.recorder import Recorder
+from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter, writer
 from consumer.topics import TopicNames
+from online_model.state_columns import PartBuffer
 from tests.chaos.mutants import MUTANTS, patch
 from tests.chaos.script import Script
 from tests.chaos.scripted import follow
@@ -43,11 +45,22 @@ def main(arguments: list[str]) -> int:
         patch(TopicNames, "with_prefix", staticmethod(_sharing(TopicNames.with_prefix, prefix)))
     if path := env.get(SCRIPT):
         follow(Script.load(Path(path)))
+    _snapshots_all_the_time()
     if name := env.get(MUTANT):
         MUTANTS[name].apply()
     if path := env.get(DUMP):
         _dump_at_the_end(Path(path))
     return cli.execute(arguments)
+
+
+def _snapshots_all_the_time() -> None:
+    """A run lasts seconds and has a hundred customers a partition: several parts, begun all the time."""
+
+    def often(store: SnapshotStore, identity: Identity, _: float, keep: int) -> SnapshotWriter:
+        return SnapshotWriter(store, identity, 0.05, keep)
+
+    patch(service, "SnapshotWriter", often)
+    patch(writer, "PartBuffer", lambda like: PartBuffer(like, 24))
 
 
 def _sharing(own: Callable[[str], TopicNames], inputs: str) -> Callable[[str], TopicNames]:
