@@ -122,9 +122,9 @@ class Customer:
     def begin(self, event: Event, watermark_us: int | None) -> None:
         """Lets an admitted event set the beginning of the life, and write its profile."""
         begun = event.us
-        if event.kind == "profile":
-            if event.attributes.get("activated_on") is None and watermark_us is not None:
-                begun = max(begun, watermark_us - PROFILE_REACH_US)
+        undated = event.kind == "profile" and event.attributes.get("activated_on") is None
+        if undated and watermark_us is not None:
+            begun = max(begun, watermark_us - PROFILE_REACH_US)
         if self.first_us is None or begun < self.first_us:
             self.first_us = begun
         second = event.us // _SECOND_US

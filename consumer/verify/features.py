@@ -32,7 +32,7 @@ _LIMIT16, _LIMIT32 = 32_767, 2_147_483_647
 
 
 class Source(NamedTuple):
-    """Which events count, and what of them: `measure` None counts them; `sign` 1 no credit notes, -1 only they."""
+    """Which events, and what of them: `measure` None counts them; `sign` 1: no credit note, -1: only them."""
 
     events: tuple[str, ...]
     where: Filter

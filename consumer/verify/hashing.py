@@ -14,7 +14,7 @@ _K3: Final = 0xFF51AFD7ED558CCD
 
 @lru_cache(maxsize=200_000)
 def customer_hash(customer: bytes) -> int:
-    """64-bit hash that the scan and the order of changes go by: words of eight bytes, multiplied and rotated."""
+    """64-bit hash that the scan and the order of changes go by; words of eight bytes."""
     h = len(customer) * _K1 & _MASK64
     whole = len(customer) // 8 * 8
     for start in range(0, whole, 8):
