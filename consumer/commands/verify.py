@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from consumer.verify.verifier import Progress
 
 
-def verify(  # noqa: PLR0913 - one parameter per option
+def verify(
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     sets: SetOption = None,
