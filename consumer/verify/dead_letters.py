@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from consumer.output import ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TOPIC, REASON
 from consumer.verify.events import Event, repeats_a_field
 from consumer.verify.log import Record
 from schemas.reference import Refusal
 from schemas.rejects import Reason
+
+# Headers of the contract, written down a second time.
+ORIGIN_TOPIC: Final = "__streams.errors.topic"
+ORIGIN_PARTITION: Final = "__streams.errors.partition"
+ORIGIN_OFFSET: Final = "__streams.errors.offset"
+REASON: Final = "x-reason"
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ class Book:
         usual = None if typical is None else digits(typical)
         was = None if before is None else digits(before[j])
         possible = [was, None] if may_be_forgotten and was is not None else [was]
-        made = {
+        made: dict[str, Any] = {
             "feature": column.name,
             "label": column.label,
             "unit": column.feature.unit,

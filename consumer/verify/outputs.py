@@ -62,8 +62,8 @@ class Outputs:
                 self._additional(change, audit.n)
                 if as_written:
                     self.adopt(change, audit.run_id)
-        for e, change in pairs:
-            wrong += self._compare_one(e, change, audit, as_written)
+        for e, there in pairs:
+            wrong += self._compare_one(e, there, audit, as_written)
             self._compare_current(e, audit)
         self._check_order(pairs, audit)
         for e in expected:

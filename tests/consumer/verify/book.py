@@ -206,15 +206,20 @@ def live_month() -> Service:
 
 def endings(service: Service, at_us: int, number: int) -> None:
     """Closings, erasures, withdrawn consent and its return, corrections: of customers with a segment."""
-    known = sorted({r.key for p in range(PARTITIONS) for r in service.log.topics[service.names.changes, p]})
+    changes = [r for p in range(PARTITIONS) for r in service.log.topics[service.names.changes, p]]
+    known = sorted({record.key for record in changes if record.key is not None})
     names, first = service.names, (number - 36) * 2
-    rows = [key.decode() for key in known if key is not None][first : first + 12]
+    rows = [key.decode() for key in known][first : first + 12]
 
     def send(topic: str, customer: str, n: int, **fields: Any) -> None:
         body = {"event_id": f"end-{number}-{customer}-{n}", "customer_id": customer}
         service.send(topic, body | {"event_time": format_time(at_us + n * 1_000_000)} | fields)
 
-    stray = {"event_id": f"stray-{number}", "customer_id": rows[0], "event_time": format_time(at_us)}
+    stray: dict[str, Any] = {
+        "event_id": f"stray-{number}",
+        "customer_id": rows[0],
+        "event_time": format_time(at_us),
+    }
     stray |= {"type": "topup", "amount": 5.0, "currency": service.config.currency}
     service.send(names.billing, stray, 1 - partition_of(rows[0].encode()))
     for i, customer in enumerate(rows):
