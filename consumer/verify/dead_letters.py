@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.verify.events import Event, repeats_a_field
+from consumer.verify.events import Event
 from consumer.verify.log import Record
 from schemas.reference import Refusal
 from schemas.rejects import Reason
@@ -36,10 +36,8 @@ class Times:
     after_us: int
 
 
-def judge(
-    record: Record, event: Event | Refusal, times: Times, horizon_us: int, *, at_home: bool
-) -> Judgement:
-    """Which refusals of `record` would be right.
+def judge(event: Event | Refusal, times: Times, horizon_us: int, *, at_home: bool) -> Judgement:
+    """Which refusals of a record would be right.
 
     The watermark at the start of a commit can lie between that of the commit before and its own: a commit is
     written only when something happened, while the watermark may follow the clock. Whether a clock was
@@ -60,8 +58,6 @@ def judge(
     if must and event.us <= times.latest_us:
         # A clock that was not believed is found before anything else.
         possible = possible if event.us > times.after_us else possible - {Reason.FUTURE.value}
-    if repeats_a_field(record.value):
-        possible.add(Reason.MALFORMED_JSON.value)
     return Judgement(frozenset(possible), must)
 
 

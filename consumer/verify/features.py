@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from consumer.verify.channels import DAY_US, Channel, Condition, Facts, Source, measured
 from consumer.verify.customer import Customer
 from consumer.verify.events import Event
 from online_model.compile_plan import vocabulary_of
 from online_model.spec import Feature, FeatureSpec, Filter
 from schemas.batch import normalise_category
 
-DAY_US: Final = 86_400_000_000
-HOUR_US: Final = 3_600_000_000
 #: Steps per unit in a bucket.
 SCALE: Final = {"megabytes": 1024.0, "duration_seconds": 10.0, "count": 1.0, "amount": 100.0}
 #: Steps per unit of last values and lifetime sums.
@@ -27,31 +26,6 @@ MILLION: Final = 1e6
 LASTING_DAYS: Final = 90
 #: Profiles, closings and erasures are practically never late.
 ENDLESS_DAYS: Final = 400 * 366
-
-_LIMIT16, _LIMIT32 = 32_767, 2_147_483_647
-
-
-class Source(NamedTuple):
-    """Which events, and what of them: `measure` None counts them; `sign` 1: no credit note, -1: only them."""
-
-    events: tuple[str, ...]
-    where: Filter
-    measure: str | None
-    sign: int = 0
-
-
-class Channel(NamedTuple):
-    """Buckets of a source: `weekly` or daily, how many make a window, and whether the largest counts."""
-
-    source: Source
-    weekly: bool
-    window: int
-    is_max: bool
-
-    @property
-    def limit(self) -> int:
-        """Where a bucket saturates: counts and days have two bytes, quantities four."""
-        return _LIMIT16 if self.source.measure in {None, "days_late"} else _LIMIT32
 
 
 class Column(NamedTuple):
@@ -73,29 +47,6 @@ class Column(NamedTuple):
         return f"{label}: {self.level}" if self.level else label
 
 
-def facts_hold(source: Source, event: Event, night: bool, weekend: bool) -> bool:
-    """Whether `event`, of a kind of the source, meets its conditions."""
-    where = source.where
-    if event.kind == "data" and where.technology and normalise_category(where.technology) != event.category:
-        return False
-    if event.kind == "care_contact" and where.channel and normalise_category(where.channel) != event.category:
-        return False
-    incoming = None if where.direction is None else where.direction == "incoming"
-    wanted = (where.roaming, where.international, incoming, where.night, where.weekend)
-    actual = (event.roaming, event.international, event.incoming, night, weekend)
-    if any(want is not None and want != is_so for want, is_so in zip(wanted, actual, strict=True)):
-        return False
-    negative = event.kind == "invoice" and event.value < 0
-    return not (source.sign == 1 and negative) and not (
-        source.sign == -1 and event.kind == "invoice" and not negative
-    )
-
-
-def measured(source: Source, event: Event, scale: float) -> int:
-    """The event's measure in whole steps, half to even."""
-    return round((event.aux if source.measure == "days_late" else event.value) * scale)
-
-
 @dataclass(slots=True)
 class Features:
     """The channels, last values and lifetime sums that a specification needs, and its columns."""
@@ -109,6 +60,7 @@ class Features:
     day_slots: int = 0
     week_slots: int = 0
     horizon_us: dict[str, int] = field(default_factory=dict)
+    _by_kind: dict[str, list[list[tuple[int, Condition]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = vocabulary_of(self.spec).levels["services"]
@@ -208,30 +160,31 @@ class Features:
 
     def add(self, customer: Customer, event: Event) -> None:
         """Adds an admitted event to everything that it feeds."""
-        spec, day = self.spec, event.us // DAY_US
-        hour = event.us // HOUR_US % 24
-        low, high = spec.night_from, spec.night_to
-        night = (hour >= low or hour < high) if low > high else low <= hour < high
-        weekend = (day + 3) % 7 >= 5
-        feeds = [
-            number for number, channel in enumerate(self.channels) if event.kind in channel.source.events
-        ]
-        if feeds:
+        facts, day = Facts.of(event, self.spec), event.us // DAY_US
+        rings, lasts, lifetimes = self._taps(event.kind)
+        if rings:
             self.advance(customer, day)
-        for number in feeds:
-            channel = self.channels[number]
-            if facts_hold(channel.source, event, night, weekend):
+        for number, condition in rings:
+            if condition.holds(facts):
                 self._bucket(customer, number, event, day)
-        for number, source in enumerate(self.lasts):
-            if event.correction or event.kind not in source.events:
-                continue
+        for number, condition in () if event.correction else lasts:
             last = customer.lasts[number]
-            is_newest = last is None or event.us >= last[0]
-            if is_newest and facts_hold(source, event, night, weekend):
-                customer.lasts[number] = (event.us, measured(source, event, MILLION), event.aux)
-        for number, source in enumerate(self.lifetimes):
-            if event.kind in source.events and facts_hold(source, event, night, weekend):
-                customer.lifetimes[number] += measured(source, event, MILLION)
+            if (last is None or event.us >= last[0]) and condition.holds(facts):
+                customer.lasts[number] = (event.us, measured(self.lasts[number], event, MILLION), event.aux)
+        for number, condition in lifetimes:
+            if condition.holds(facts):
+                customer.lifetimes[number] += measured(self.lifetimes[number], event, MILLION)
+
+    def _taps(self, kind: str) -> list[list[tuple[int, Condition]]]:
+        """Channels, lasts and lifetime sums that events of `kind` feed, with their conditions."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            lists = ([channel.source for channel in self.channels], self.lasts, self.lifetimes)
+            found = self._by_kind[kind] = [
+                [(i, Condition.of(s, kind)) for i, s in enumerate(sources) if kind in s.events]
+                for sources in lists
+            ]
+        return found
 
     def _bucket(self, customer: Customer, number: int, event: Event, day: int) -> None:
         channel = self.channels[number]
@@ -244,7 +197,8 @@ class Features:
         amount = 1 if source.measure is None else measured(source, event, SCALE.get(source.measure, 1.0))
         old = customer.buckets[number].get(bucket, 0)
         new = max(old, amount) if channel.is_max else old + amount
-        customer.buckets[number][bucket] = min(max(new, -channel.limit), channel.limit)
+        limit = channel.limit
+        customer.buckets[number][bucket] = limit if new > limit else max(new, -limit)
 
 
 def _power_of_two(n: int) -> int:

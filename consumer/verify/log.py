@@ -26,8 +26,8 @@ class Source(Protocol):
         """Every committed record there is at the call, by rising offset."""
         ...
 
-    def first_offset(self, topic: str, partition: int) -> int:
-        """Offset at which the log begins: what was before is gone."""
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Offset at which the log begins (what was before is gone), and its end."""
         ...
 
 
@@ -44,10 +44,10 @@ class KafkaSource:
                 headers = cast("list[tuple[str, bytes]]", message.headers() or [])
                 yield Record(int(message.offset() or 0), message.key(), message.value(), tuple(headers))
 
-    def first_offset(self, topic: str, partition: int) -> int:
-        """The log's low watermark."""
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The log as it is now."""
         with self._reader() as log:
-            return log.bounds(topic, partition)[0]
+            return log.bounds(topic, partition)
 
     def _reader(self) -> LogReader:
         return LogReader(lambda committed_only: make_consumer(reader_settings(self._config, committed_only)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Self
 
 import msgspec
@@ -30,7 +31,7 @@ from schemas.internal import DeltaRecord, from_json
 
 _DAY_US: Final = 86_400_000_000
 
-#: Told the partition, the input records taken since the last call, and those of all its commits.
+#: Told the partition, the input records taken since the last call, and those of its topics.
 Progress = Callable[[int, int, int], None]
 
 
@@ -134,6 +135,7 @@ class Verifier:
     def _verify_partition(self, partition: int, progress: Progress) -> None:
         names, source = self._rules.names, self._source
         audits = self._read_audit(partition)
+        first = next(audits, None)
         features = Features(self._rules.spec)
         book = Book(features, self._rules.strategies, names.inputs, self._rules.application)
         outputs = Outputs(
@@ -144,12 +146,13 @@ class Verifier:
             replica=Replica(features, book, self._rules.policy, names.inputs),
             report=self.report,
         )
-        gone = self._gone(partition, audits)
+        gone = None if first is None else self._gone(partition, *first)
         if gone is not None:
-            self.report.unverified.append(gone)
+            self.report.unverified.append(f"partition {partition}: {gone}; only chains were checked")
             outputs.check_chain()
             return
-        total = _records_in(audits)
+        bounds = [source.bounds(topic, partition) for topic in names.inputs]
+        total = sum(end - begin for begin, end in bounds)
         PartitionCheck(
             clockwork=self._rules.clockwork,
             versions=self._versions,
@@ -157,43 +160,24 @@ class Verifier:
             letters=DeadLetters(source.records(names.dlq, partition), names.inputs),
             outputs=outputs,
             progress=lambda taken: progress(partition, taken, total),
-        ).run(audits)
+        ).run(audits if first is None else chain([first], audits))
 
-    def _read_audit(self, partition: int) -> list[tuple[Record, Audit]]:
-        topic, found = self._rules.names.audit, []
+    def _read_audit(self, partition: int) -> Iterator[tuple[Record, Audit]]:
+        topic = self._rules.names.audit
         for record in self._source.records(topic, partition):
             try:
-                found.append((record, audit_log.parse(record.value or b"")))
+                yield record, audit_log.parse(record.value or b"")
             except msgspec.DecodeError as error:
                 self._find("audit", partition, topic, record.offset, "an audit record", error)
-        return found
 
-    def _gone(self, partition: int, audits: list[tuple[Record, Audit]]) -> str | None:
+    def _gone(self, partition: int, record: Record, first: Audit) -> str | None:
         """Why the partition cannot be derived again: something it needs is no longer in the log."""
-        if not audits:
-            return None
         names, source = self._rules.names, self._source
-        first = audits[0][1]
-        lost = source.first_offset(names.audit, partition) > 0 or (first.n > 1 and audits[0][0].offset > 0)
-        if first.n > 1 and lost:
-            return f"partition {partition}: its audit log begins with commit {first.n}"
-        for topic in (names.changes, names.dlq):
-            begin = source.first_offset(topic, partition)
-            if begin > 0:
-                return f"partition {partition}: {topic} begins at offset {begin}; older records were deleted"
-        for topic in names.inputs:
-            begin = source.first_offset(topic, partition)
-            if begin > first.from_offsets.get(topic, 0):
-                return (
-                    f"partition {partition}: {topic} begins at offset {begin}, the first commit at "
-                    f"{first.from_offsets.get(topic, 0)}; what was between was deleted"
-                )
+        if first.n > 1 and record.offset > 0:
+            return f"the audit log begins with commit {first.n}, those before were compacted"
+        for topic in (names.changes, names.dlq, *names.inputs):
+            begin = source.bounds(topic, partition)[0]
+            needed = first.from_offsets.get(topic, 0)
+            if begin > needed:
+                return f"{topic} begins at offset {begin}, what is needed begins at {needed}"
         return None
-
-
-def _records_in(audits: list[tuple[Record, Audit]]) -> int:
-    """Input records of all commits, about."""
-    if not audits:
-        return 0
-    first, last = audits[0][1].from_offsets, audits[-1][1].to_offsets
-    return sum(end - first.get(topic, 0) for topic, end in last.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from consumer.core import Core, Positions, report_of
 from consumer.output import PayloadMaker
 from consumer.simulator import Faults, Simulation, SimulationSettings
 from consumer.topics import TopicNames
-from consumer.verify import Record, Report, Rules, Verifier
+from consumer.verify import Finding, Record, Report, Rules, Verifier
 from online_model.coordinator import make_first_model
 from online_model.id_index import IdIndex
 from online_model.model import Model
@@ -30,6 +30,8 @@ from schemas.times import format_time
 
 DAY = 86_400_000_000
 PARTITIONS = 2
+#: The partition that is tampered with.
+P = 0
 
 Topics = dict[tuple[str, int], list[Record]]
 
@@ -45,9 +47,10 @@ class Log:
         """Every record."""
         return iter(self.topics[topic, partition])
 
-    def first_offset(self, topic: str, partition: int) -> int:
-        """0, unless a test says that the beginning is gone."""
-        return self.first.get((topic, partition), 0)
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Begins at 0, unless a test says that the beginning is gone."""
+        records = self.topics[topic, partition]
+        return self.first.get((topic, partition), 0), records[-1].offset + 1 if records else 0
 
     def append(self, topic: str, partition: int, key: Any, value: Any, headers: Any = ()) -> int:
         """Adds a record at the end; returns its offset."""
@@ -243,3 +246,31 @@ def endings(service: Service, at_us: int, number: int) -> None:
             case _:
                 correction = {"type": "correction", "type_corrected": "data", "corrects_event_id": "x"}
                 send(names.usage, customer, 1, megabytes=60_000.0, **correction)
+
+
+def body_of(record: Record) -> dict[str, Any]:
+    """JSON of a record."""
+    body: dict[str, Any] = msgspec.json.decode(record.value or b"{}")
+    return body
+
+
+def altered(record: Record, **fields: Any) -> Record:
+    """The record with fields of its body replaced."""
+    return record._replace(value=msgspec.json.encode(body_of(record) | fields))
+
+
+def find_change(service: Service, wanted: Callable[[dict[str, Any]], bool]) -> int:
+    """Position of a change of partition 0, late in the log."""
+    records = service.log.topics[service.names.changes, P]
+    return max(i for i, record in enumerate(records) if wanted(body_of(record)))
+
+
+def is_move(body: dict[str, Any]) -> bool:
+    """A move with confidence and drivers."""
+    return body["change"] == "moved" and body["confidence"] is not None and len(body["drivers"]) > 1
+
+
+def kinds_of(service: Service, log: Log) -> tuple[set[str], list[Finding]]:
+    """Kinds of what is found in `log`, and the findings."""
+    report = service.verify(log, [P])
+    return set(report.kinds), report.findings
