@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import inspect, service, simulate, topics
+from consumer.commands import inspect, service, simulate, topics, verify
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -27,6 +27,7 @@ app.command()(service.run)
 app.command()(service.demo)
 app.command()(simulate.simulate)
 app.command()(service.replay)
+app.command()(verify.verify)
 app.add_typer(topics.app, name="topics")
 app.command()(inspect.doctor)
 app.add_typer(inspect.config_app, name="config")

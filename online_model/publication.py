@@ -49,9 +49,13 @@ class Publication:
     parts: list[ChangeBatch] = field(default_factory=list)
 
     def exits(self, exits: list[Exits]) -> None:
-        """Publishes the customers that left: closed, consent withdrawn, or erased."""
-        for group in exits:
-            self._exit(group)
+        """Publishes the customers that left: closed, consent withdrawn, or erased.
+
+        All of the step at once: which records were polled together must not show.
+        """
+        if exits:
+            parts = ([getattr(group, name) for group in exits] for name in Exits.__slots__)
+            self._exit(Exits(*map(np.concatenate, parts)))
 
     def _exit(self, group: Exits) -> None:
         hot = self.state.store.rows.hot

@@ -224,6 +224,15 @@ def test_an_erasure_outweighs_a_closing_of_the_same_step() -> None:
     assert [c["change"] for c in world.changes(events, now + 11)] == [Change.ERASED]
 
 
+def test_an_erasure_outweighs_a_closing_that_was_polled_before() -> None:
+    """What a step publishes does not depend on how its records were polled."""
+    world, now = started()
+    world.engine.offer(world.log.poll([world.event(ANN, "closed", now + 10)]))
+    assert [c["change"] for c in world.changes([world.event(ANN, "forget", now + 11)], now + 11)] == [
+        Change.ERASED
+    ]
+
+
 def test_backfill_triggers_nothing() -> None:
     """Behind the clock by more than the limit nothing is actionable; an exit neither."""
     world, now = started()
