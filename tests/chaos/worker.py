@@ -60,7 +60,7 @@ def _snapshots_all_the_time() -> None:
         return SnapshotWriter(store, identity, 0.05, keep)
 
     patch(service, "SnapshotWriter", often)
-    patch(writer, "PartBuffer", lambda like: PartBuffer(like, 24))
+    patch(writer, "PartBuffer", lambda like: PartBuffer(like, 40))
 
 
 def _sharing(own: Callable[[str], TopicNames], inputs: str) -> Callable[[str], TopicNames]:
