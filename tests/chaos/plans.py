@@ -91,6 +91,8 @@ def leg_at(name: str, rng: random.Random) -> Leg:
         return Leg(name, f"{name}=kill", "stop", 6)
     if name in JOIN:
         return Leg(name, f"{name}=kill", "join", 9)
+    if name in FOLD or name in CALIBRATE:
+        return Leg(name, f"{name}=kill", "wait")
     if name == "restore.replay":
         return Leg(name, f"{name}=kill@{rng.randint(1, 3)}")
     if name in SNAPSHOT:
@@ -130,7 +132,7 @@ def chains(seed: int, rounds: int, inputs: int) -> list[Chain]:
             add(legs, Options(3))
     for number in range(max(1, rounds // 2)):
         for name in JOIN:
-            add([leg_at(name, rng)], Options(1, settings={"commit.interval_ms": 100}))
+            add([leg_at(name, rng)], Options(1, several=True, settings={"commit.interval_ms": 100}))
         free = {"commit.max_events": 150, "commit.interval_ms": 20}
         add([leg_at(name, rng) for name in FOLD], Options(1, scripted=False, settings=free))
         if number == 0:

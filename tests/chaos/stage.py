@@ -22,7 +22,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.inputs import InputSet, make_inputs
 from tests.chaos.nursery import Child, Nursery
 from tests.chaos.observer import Observer
-from tests.chaos.oracle import Outcome
+from tests.chaos.oracle import Outcome, State
 from tests.chaos.worker import DUMP, INPUTS, MUTANT, SCRIPT
 from tests.service.world import PARTITIONS, World
 
@@ -84,12 +84,15 @@ class Options:
 
     With `scripted` they are adopted as the script says and the commits are the script's. `mutant` names
     a deliberate bug of every worker, `settings` are the service's, `stall_s`: without a commit for so long,
-    with nothing to hold it back, a run has failed.
+    with nothing to hold it back, a run has failed. `calm`: no worker may end by itself. `several`: workers,
+    of which some may be dead at the end; the final state is then what another one restores.
     """
 
     n_models: int = 1
     scripted: bool = True
     mutant: str = ""
+    calm: bool = False
+    several: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -231,6 +234,25 @@ class Run:
                 raise Stuck(f"a worker does not stop: {_stacks(child)}")
         states = [json.loads(path.read_text()) for path in self._dumps if path.exists()]
         return Outcome.read(self.world, states)
+
+    def wait_until_live(self, child: Child, timeout_s: float = 60.0) -> None:
+        """Returns when `child` has restored what it was given, or has ended."""
+        end = time.monotonic() + timeout_s
+        while child.code is None and "partitions live" not in child.text:
+            if time.monotonic() > end:
+                raise Stuck(f"a worker does not become live: {_stacks(child)}")
+            time.sleep(0.02)
+
+    def restored(self) -> State:
+        """The state that a worker makes of what is in the topics, in a group of its own."""
+        self.rename_group()
+        child = self.start(instance="restored")
+        self.wait_until_live(child)
+        child.signal(signal.SIGTERM)
+        if child.wait(30) != 0:
+            raise Stuck(f"a worker does not stop: {_stacks(child)}")
+        state: State = json.loads(self._dumps[-1].read_text())
+        return state
 
     def traceback(self) -> list[str]:
         """Ends of logs of workers that ended in an unexpected error."""

@@ -50,8 +50,8 @@ class Storm:
         )
         names = ["a", "b", "c"][: rng.choice([1, 1, 2, 3])]
         faults = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=rng.randint(3, 5))
-        verdict = Verdict()
-        with Run(stage, 1 + self.seed % self.inputs, "storm", Options(1, scripted, settings=settings)) as run:
+        verdict, options = Verdict(), Options(1, scripted, several=True, settings=settings)
+        with Run(stage, 1 + self.seed % self.inputs, "storm", options) as run:
             try:
                 for name in names:
                     self.workers[name] = run.start(instance=name)

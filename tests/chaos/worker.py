@@ -28,7 +28,7 @@ from online_model.state_columns import PartBuffer
 from tests.chaos.mutants import MUTANTS, patch
 from tests.chaos.script import Script
 from tests.chaos.scripted import follow
-from tests.service.world import features, published
+from tests.service.world import features_of, published
 
 INPUTS: Final = "CHAOS_INPUTS"
 SCRIPT: Final = "CHAOS_SCRIPT"
@@ -77,7 +77,11 @@ def _sharing(own: Callable[[str], TopicNames], inputs: str) -> Callable[[str], T
 def state_of(core: Core) -> dict[str, Any]:
     """What must be equal after any number of failures: features bit by bit, segments, positions."""
     return {
-        "features": {key.decode(): row.tobytes().hex() for key, row in features(core).items()},
+        "features": {
+            f"{number}/{key.decode()}": row.tobytes().hex()
+            for number in core.engine.partitions
+            for key, row in features_of(core, number).items()
+        },
         "published": {key.decode(): list(row) for key, row in published(core).items() if row[1]},
         "partitions": {
             str(number): [state.watermark_us, *map(int, state.next_offset)]

@@ -171,12 +171,18 @@ def is_settled(service: Service) -> bool:
 def features(core: Core) -> dict[bytes, npt.NDArray[np.float64]]:
     """Raw features of every live customer at its partition's watermark, all with the same priors."""
     found: dict[bytes, npt.NDArray[np.float64]] = {}
-    for state in core.engine.partitions.values():
-        rows = np.flatnonzero(state.store.rows.hot["status"][: state.index.n] == LIVE).astype(np.int32)
-        priors = np.full(core.plan.columns.n, 0.5)
-        raw = evaluate(state.store.rows, rows, state.watermark_us, core.plan, priors).raw
-        found |= dict(zip(state.index.ids(rows), raw, strict=True))
+    for number in core.engine.partitions:
+        found |= features_of(core, number)
     return found
+
+
+def features_of(core: Core, number: int) -> dict[bytes, npt.NDArray[np.float64]]:
+    """As `features`, of one partition."""
+    state = core.engine.partitions[number]
+    rows = np.flatnonzero(state.store.rows.hot["status"][: state.index.n] == LIVE).astype(np.int32)
+    priors = np.full(core.plan.columns.n, 0.5)
+    raw = evaluate(state.store.rows, rows, state.watermark_us, core.plan, priors).raw
+    return dict(zip(state.index.ids(rows), raw, strict=True))
 
 
 def same_features(a: dict[bytes, npt.NDArray[np.float64]], b: dict[bytes, npt.NDArray[np.float64]]) -> bool:
