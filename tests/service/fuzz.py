@@ -91,6 +91,13 @@ def _with_measure(body: Body, literal: str, kind: str) -> Fuzzed:
     return _spelt(body, json.dumps(body | {name: "@@"}).replace('"@@"', literal), kind)
 
 
+#: Around the limits of 64 bits, and with more digits than Python cares to read.
+_LARGE: Final = (
+    *(str(sign * 2**bits + one) for sign in (1, -1) for bits in (63, 64) for one in (-1, 0, 1)),
+    *("1" + "0" * zeros for zeros in (30, 400, 5000)),
+    "-" + "7" * 5000,
+)
+
 # -- certainly refused ---------------------------------------------------------------------------
 
 
