@@ -74,6 +74,8 @@ def consumer_settings(config: Config, group: str | None = None) -> ClientSetting
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 2_000,
         "max.poll.interval.ms": 120_000,
+        # Partitions that are added move customers: what comes before we hear of them is a dead letter.
+        "topic.metadata.refresh.interval.ms": 10_000,
         # A position nobody chose must stop us, never skip or repeat silently.
         "auto.offset.reset": "error",
         "enable.auto.commit": False,

@@ -15,12 +15,13 @@ from consumer.config import Config
 from consumer.core import Core, Positions
 from consumer.errors import TopicError
 from consumer.http import Health
-from consumer.input import Input
+from consumer.input import Input, Ownership
 from consumer.metric_table import Stage
 from consumer.model_log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import Restorer
+from consumer.topics import MOVE_FIX
 from online_model.engine import Step
 from online_model.model import Model
 from schemas.records import RawRecords
@@ -118,7 +119,7 @@ class Worker:
         raw, positions = self._read(laps)
         if changed := p.inputs.take_changes():
             self.finish()
-            self._follow_rebalance(changed.assigned, changed.dropped, changed.kinds)
+            self._follow_rebalance(changed)
         for model in p.models.poll():
             self._on_model(model)
         now_us = p.clock.now_us()
@@ -162,17 +163,12 @@ class Worker:
             p.core.offer(raw, positions, laps)
             timeout_s = 0.0
 
-    def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
-        p = self._parts
-        for partition in dropped:
+    def _follow_rebalance(self, changed: Ownership) -> None:
+        p, assigned = self._parts, changed.assigned
+        for partition in changed.dropped:
             p.core.drop_partition(partition)
-        p.recorder.rebalanced(kinds, len(p.inputs.owned))
-        if max(assigned, default=0) >= p.core.partition_count:
-            raise TopicError(
-                f"the input topics have grown beyond {p.core.partition_count} partitions: customers would "
-                "be split between old and new ones",
-                "start a new group (app.name) with new output topics (topics.prefix) and backfill",
-            )
+        p.recorder.rebalanced(changed.kinds, len(p.inputs.owned))
+        _require_whole(changed, p.core.partition_count)
         offsets: dict[tuple[int, int], int] = {}
         for done, partition in enumerate(sorted(assigned & p.inputs.owned)):
             p.health.beat()
@@ -210,3 +206,23 @@ class Worker:
         if p.coordinator.is_owner and (made := self._calibrate()):
             p.coordinator.publish(made)
         p.health.beat()
+
+
+def _require_whole(changed: Ownership, partition_count: int) -> None:
+    """Raises `TopicError` if the input topics have grown since the start, all of them or some.
+
+    Where only some have, members get partitions that they do not know, and two of them topics of the same
+    one: each would work on it, and neither would be fenced.
+    """
+    if max(changed.assigned, default=0) >= partition_count:
+        raise TopicError(
+            f"the input topics have grown beyond {partition_count} partitions: the customers of old "
+            "partitions now go to other ones",
+            MOVE_FIX,
+        )
+    if changed.split:
+        raise TopicError(
+            f"this process was given partition {min(changed.split)} of some input topics only: their numbers "
+            "of partitions differ now, or a member of the group uses another assignor than 'range'",
+            MOVE_FIX,
+        )

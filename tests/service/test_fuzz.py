@@ -19,13 +19,11 @@ from consumer.kafka_clients import MAX_RECORD_BYTES, make_admin, make_producer, 
 from consumer.metric_table import Outcome
 from consumer.output import ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TOPIC, REASON
 from consumer.replay_feed import partition_of
-from online_model.evaluate import evaluate
-from online_model.rows import LIVE
 from schemas import reference
 from schemas.rejects import Reason
 from tests.service import fuzz
 from tests.service.conftest import Run
-from tests.service.world import PARTITIONS, Record, World, is_settled, same_features, turn_until
+from tests.service.world import PARTITIONS, Record, World, features, is_settled, same_features, turn_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -103,17 +101,9 @@ def send(world: World, records: Iterable[fuzz.Fuzzed]) -> int:
     return sent
 
 
-def features_at(core: Core, at_us: int) -> dict[bytes, npt.NDArray[np.float64]]:
-    """Features of the good customers at one time: bad clocks may have moved the watermark."""
-    found: dict[bytes, npt.NDArray[np.float64]] = {}
-    priors = np.full(core.plan.columns.n, 0.5)
-    for state in core.engine.partitions.values():
-        rows = np.flatnonzero(state.store.rows.hot["status"][: state.index.n] == LIVE).astype(np.int32)
-        raw = evaluate(state.store.rows, rows, at_us, core.plan, priors).raw
-        found |= {
-            key: row for key, row in zip(state.index.ids(rows), raw, strict=True) if key.startswith(b"g")
-        }
-    return found
+def good_features(core: Core, at_us: int) -> dict[bytes, npt.NDArray[np.float64]]:
+    """Of the good customers, at one time: bad clocks may have moved the watermark."""
+    return {key: row for key, row in features(core, at_us).items() if key.startswith(b"g")}
 
 
 @pytest.fixture(scope="module")
@@ -127,21 +117,21 @@ def found(run: Run, kafka: Broker) -> Found:
     with mixed.service(end_us) as service:
         turn_until(service, lambda: is_settled(service))
         totals = service.recorder.totals.copy()
-        features = features_at(service.core, end_us)
+        mixed_features = good_features(service.core, end_us)
     with mixed.service(end_us) as service:
         turn_until(service, lambda: is_settled(service))
         assert service.recorder.totals.sum() == 0
-        restored = features_at(service.core, end_us)
+        restored = good_features(service.core, end_us)
     with clean.service(end_us) as service:
         turn_until(service, lambda: is_settled(service))
-        good_only = features_at(service.core, end_us)
+        good_only = good_features(service.core, end_us)
     names = mixed.names
     return Found(
         currency=mixed.config.currency,
         inputs={(topic, r.partition, r.offset): r for topic in names.inputs for r in mixed.read(topic)},
         letters=[(origin(letter), letter) for letter in mixed.read(names.dlq)],
         totals=totals,
-        features=features,
+        features=mixed_features,
         restored=restored,
         good_only=good_only,
     )

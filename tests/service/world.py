@@ -58,9 +58,10 @@ class World:
 
     config: Config
     names: TopicNames
+    partitions: int = PARTITIONS
 
     @classmethod
-    def make(cls, broker: Broker, **settings: Any) -> World:
+    def make(cls, broker: Broker, partitions: int = PARTITIONS, **settings: Any) -> World:
         """Fresh topics; `settings` with `__` for the dot."""
         prefix = f"s{uuid.uuid4().hex[:8]}."
         chosen = {
@@ -76,13 +77,13 @@ class World:
         } | {name.replace("__", "."): value for name, value in settings.items()}
         config = load_config(None, {}, chosen)
         names = TopicNames.with_prefix(prefix)
-        create(make_admin(config), names, PARTITIONS, 1)
-        return cls(config, names)
+        create(make_admin(config), names, partitions, 1)
+        return cls(config, names, partitions)
 
     def with_settings(self, **settings: Any) -> World:
         """The same topics with other settings of the group `app`."""
         app = self.config.app.model_copy(update=settings)
-        return World(self.config.model_copy(update={"app": app}), self.names)
+        return World(self.config.model_copy(update={"app": app}), self.names, self.partitions)
 
     def service(self, now_us: int) -> Service:
         """A service whose clock stands at `now_us`."""
@@ -99,7 +100,7 @@ class World:
         """Every committed record of `topic`, per partition in order."""
         found = []
         with LogReader(lambda only: make_consumer(reader_settings(self.config, only))) as log:
-            parts = range(PARTITIONS) if topic in self.partitioned else range(1)
+            parts = range(self.partitions) if topic in self.partitioned else range(1)
             for partition in parts:
                 for message in log.all_of(topic, partition):
                     headers = cast("list[tuple[str, bytes]]", message.headers() or [])
@@ -116,7 +117,7 @@ class World:
     def committed(self) -> dict[tuple[str, int], int]:
         """Committed offsets of the group."""
         watcher = make_consumer(consumer_settings(self.config) | {"group.instance.id": "watcher"})
-        places = [TopicPartition(t, p) for t in self.names.inputs for p in range(PARTITIONS)]
+        places = [TopicPartition(t, p) for t in self.names.inputs for p in range(self.partitions)]
         try:
             return {(p.topic, p.partition): p.offset for p in watcher.committed(places, timeout=30)}
         finally:
@@ -125,7 +126,7 @@ class World:
     def ends(self) -> dict[tuple[str, int], int]:
         """Ends of the input topics."""
         with LogReader(lambda only: make_consumer(reader_settings(self.config, only))) as log:
-            return {(t, p): log.bounds(t, p)[1] for t in self.names.inputs for p in range(PARTITIONS)}
+            return {(t, p): log.bounds(t, p)[1] for t in self.names.inputs for p in range(self.partitions)}
 
     def audits(self) -> list[AuditRecord]:
         """Audit records, per partition in order."""
@@ -157,13 +158,14 @@ def is_settled(service: Service) -> bool:
     )
 
 
-def features(core: Core) -> dict[bytes, npt.NDArray[np.float64]]:
-    """Raw features of every live customer at its partition's watermark, all with the same priors."""
+def features(core: Core, at_us: int | None = None) -> dict[bytes, npt.NDArray[np.float64]]:
+    """Raw features of every live customer at `at_us` or its partition's watermark, with the same priors."""
     found: dict[bytes, npt.NDArray[np.float64]] = {}
     for state in core.engine.partitions.values():
         rows = np.flatnonzero(state.store.rows.hot["status"][: state.index.n] == LIVE).astype(np.int32)
         priors = np.full(core.plan.columns.n, 0.5)
-        raw = evaluate(state.store.rows, rows, state.watermark_us, core.plan, priors).raw
+        now_us = state.watermark_us if at_us is None else at_us
+        raw = evaluate(state.store.rows, rows, now_us, core.plan, priors).raw
         found |= dict(zip(state.index.ids(rows), raw, strict=True))
     return found
 
