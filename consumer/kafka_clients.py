@@ -127,7 +127,7 @@ def producer_settings(config: Config, role: str = "") -> ClientSettings:
         "compression.type": "lz4",
         "batch.size": 512 * 1024,
         "batch.num.messages": 50_000,
-        "message.max.bytes": MAX_RECORD_BYTES,
+        "message.max.bytes": config.kafka.client.get("message.max.bytes", MAX_RECORD_BYTES),
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 262_144,
         # A flush looks every 10 ms whether all is delivered; a report wakes it at once.

@@ -11,11 +11,10 @@ from typing import Final, cast
 import numpy as np
 import numpy.typing as npt
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from consumer.brokers import Broker
 from consumer.core import Core
-from consumer.kafka_clients import MAX_RECORD_BYTES, make_admin, make_producer, plain_producer_settings
+from consumer.kafka_clients import MAX_RECORD_BYTES, make_producer, plain_producer_settings
 from consumer.metric_table import Outcome
 from consumer.output import ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_TOPIC, REASON
 from consumer.replay_feed import partition_of
@@ -57,28 +56,13 @@ class Found:
 def fresh(run: Run, kafka: Broker) -> World:
     """A world with the model of the run, whose inputs take large records."""
     world = World.make(kafka)
-    let_large_records_in(world)
+    world.limit_records(world.names.inputs, MAX_RECORD_BYTES)
     producer = make_producer(plain_producer_settings(world.config))
     producer.produce(
         world.names.models, cast("bytes", run.records[run.world.names.models][0].value), b"1", partition=0
     )
     assert producer.flush(20) == 0
     return world
-
-
-def let_large_records_in(world: World) -> None:
-    """Raises the limit of the input topics to that of the dead letters."""
-    admin = make_admin(world.config)  # kept: its futures end with it
-    entry = ConfigEntry(
-        "max.message.bytes",
-        str(MAX_RECORD_BYTES),
-        incremental_operation=AlterConfigOpType.SET,
-    )
-    resources = [
-        ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in world.names.inputs
-    ]
-    for done in admin.incremental_alter_configs(resources).values():
-        done.result(20)
 
 
 def send(world: World, records: Iterable[fuzz.Fuzzed]) -> int:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from consumer.brokers import Broker
 from consumer.clock import FixedClock
@@ -95,6 +96,16 @@ class World:
         for topic, body in events:
             producer.produce(topic, msgspec.json.encode(body), body["customer_id"].encode())
         assert producer.flush(30) == 0
+
+    def limit_records(self, topics: Sequence[str], limit_bytes: int) -> None:
+        """Sets the largest record that `topics` take."""
+        admin = make_admin(self.config)  # kept: its futures end with it
+        entry = ConfigEntry(
+            "max.message.bytes", str(limit_bytes), incremental_operation=AlterConfigOpType.SET
+        )
+        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics]
+        for done in admin.incremental_alter_configs(resources).values():
+            done.result(20)
 
     def read(self, topic: str) -> list[Record]:
         """Every committed record of `topic`, per partition in order."""
