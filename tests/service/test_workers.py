@@ -93,7 +93,7 @@ def check_everything(world: World) -> None:
     changes, audits, current = world.read(world.names.changes), world.audits(), {}
     check_chain(changes)
     assert len({r.headers["ce_id"] for r in changes}) == len(changes)
-    for partition in range(PARTITIONS):
+    for partition in range(world.partitions):
         mine = [a for a in audits if a.partition == partition]
         assert [a.n for a in mine] == list(range(1, len(mine) + 1))
         assert all(after.from_offsets == before.to_offsets for before, after in pairwise(mine))
