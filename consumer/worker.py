@@ -13,7 +13,7 @@ from consumer.clock import Clock
 from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
-from consumer.errors import TopicError
+from consumer.errors import StateUnknown, TopicError
 from consumer.http import Health
 from consumer.input import Input, Ownership
 from consumer.metric_table import Stage
@@ -209,10 +209,10 @@ class Worker:
 
 
 def _require_whole(changed: Ownership, partition_count: int) -> None:
-    """Raises `TopicError` if the input topics have grown since the start, all of them or some.
+    """Raises `TopicError` if the input topics have grown, `StateUnknown` for a partition without all topics.
 
-    Where only some have, members get partitions that they do not know, and two of them topics of the same
-    one: each would work on it, and neither would be fenced.
+    Where only some topics have grown, two members get topics of the same partition: each would work on it,
+    and neither would be fenced. It may also be that a broker had not heard of a topic yet.
     """
     if max(changed.assigned, default=0) >= partition_count:
         raise TopicError(
@@ -221,8 +221,9 @@ def _require_whole(changed: Ownership, partition_count: int) -> None:
             MOVE_FIX,
         )
     if changed.split:
-        raise TopicError(
-            f"this process was given partition {min(changed.split)} of some input topics only: their numbers "
-            "of partitions differ now, or a member of the group uses another assignor than 'range'",
-            MOVE_FIX,
+        raise StateUnknown(
+            f"this process was given partition {min(changed.split)} of some input topics only, and another one "
+            "may have the rest",
+            "restart; the topics are checked again. If it stays: all members of the group must use the "
+            "assignor 'range'",
         )

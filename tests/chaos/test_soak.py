@@ -20,10 +20,10 @@ ROOT = Path(__file__).parent.parent.parent
 def test_a_short_soak_comes_to_a_verdict(kafka: Broker, tmp_path: Path) -> None:
     """Two kills, every record applied, and the samples of the worker that was left alone."""
     out = tmp_path / "soak.jsonl"
-    options = "--minutes 0.4 --rate 500 --customers 600 --kill-every-s 10 --sample-s 2".split()
+    options = ["--minutes=0.4", "--rate=500", "--customers=600", "--kill-every-s=10", "--sample-s=2"]
+    options += [f"--bootstrap={kafka.bootstrap}", f"--out={out}"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.soak", *options]
-        + ["--bootstrap", kafka.bootstrap, "--out", str(out)],
+        [sys.executable, "-m", "tests.chaos.soak", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
