@@ -222,8 +222,8 @@ def _require_whole(changed: Ownership, partition_count: int) -> None:
         )
     if changed.split:
         raise StateUnknown(
-            f"this process was given partition {min(changed.split)} of some input topics only; another one may "
-            "have the rest",
+            f"this process was given some input topics of partition {min(changed.split)} only, another one "
+            "perhaps the rest",
             "restart; the topics are checked again. If it stays: all members of the group must use the "
             "assignor 'range'",
         )

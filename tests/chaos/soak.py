@@ -44,6 +44,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=5_000, help="events per second")
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--kill-every-s", type=float, default=120.0)
+    parser.add_argument(
+        "--absent-s", type=float, default=15.0, help="that the victim is away, every 2nd time"
+    )
     parser.add_argument("--sample-s", type=float, default=5.0)
     parser.add_argument("--bootstrap", help="a broker that outlives the run (default: start one)")
     parser.add_argument("--out", type=Path, default=Path("soak.jsonl"))
@@ -129,9 +132,13 @@ class Soak:
         return self._stack.enter_context(Process(world, log, **model_settings(self._options)))
 
     def kill(self) -> None:
-        """Kills the victim and starts it again at once, as a supervisor would."""
+        """Kills the victim and starts it again: at once, so that it keeps its place in the group, and every
+        second time so late that the survivor has to take over.
+        """
         assert self.victim.end(signal.SIGKILL) == -signal.SIGKILL, self.victim.text[-2000:]
         self.kills += 1
+        if self.kills % 2 == 0:
+            time.sleep(self._options.absent_s)
         self.victim = self._start("victim")
 
     def sample(self) -> dict[str, Any]:
@@ -150,6 +157,7 @@ class Soak:
 
     def finish(self) -> None:
         """Waits until all is applied and stops both."""
+        self.victim.wait_for("partitions live")  # a signal while it is imported would just end it
         wait_until_applied(self._world, self.survivor, timeout_s=300)
         for process in (self.victim, self.survivor):
             assert process.end(signal.SIGTERM, 60) == 0, process.text[-3000:]
@@ -179,6 +187,7 @@ def verdict(samples: list[dict[str, Any]], minutes: float) -> dict[str, Any]:
         "commit_p99_s_median": float(np.median(p99)),
         "commit_p99_s_max": max(p99),
         "lag_max": max(s["lag"] for s in late),
+        "partitions": [min(s["partitions"] for s in late), max(s["partitions"] for s in late)],
     }
 
 
