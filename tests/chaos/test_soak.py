@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_a_short_soak_comes_to_a_verdict(kafka: Broker, tmp_path: Path) -> None:
-    """Two kills, every record applied, and the samples of the worker that was left alone."""
+    """A kill, every record applied, and the samples of the worker that was left alone."""
     out = tmp_path / "soak.jsonl"
     options = [
         "--minutes=0.4",
@@ -40,11 +40,10 @@ def test_a_short_soak_comes_to_a_verdict(kafka: Broker, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     found = lines[-1]["verdict"]
-    assert found["kills"] == 2
+    assert found["kills"] == 1
     assert found["events"] > 600 * 20 + 500 * 20
-    assert found["samples"] >= 3
-    assert found["partitions"][1] == 4  # the second time the survivor took over
-    assert {sample["kills"] for sample in lines[1:-1]} == {0, 1, 2}
+    assert found["samples"] >= 5
+    assert {sample["kills"] for sample in lines[1:-1]} == {0, 1}
     assert all(sample["rss_mb"] > 50 and sample["threads"] > 1 for sample in lines[1:-1])
     # What is finished is not gone on with; what was cut off is, on the same broker only.
     assert earlier(out, kafka.bootstrap) == ({}, [])
