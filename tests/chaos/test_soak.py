@@ -24,9 +24,8 @@ def test_a_short_soak_comes_to_a_verdict(kafka: Broker, tmp_path: Path) -> None:
         "--minutes=0.4",
         "--rate=500",
         "--customers=600",
-        "--kill-every-s=10",
+        "--kill-every-s=15",
         "--sample-s=2",
-        "--absent-s=12",
     ]
     options += [f"--bootstrap={kafka.bootstrap}", f"--out={out}"]
     done = subprocess.run(
