@@ -35,6 +35,9 @@ _NEVER_LIVE_US: Final = -(1 << 62)
 #: Rows a calibration looks at; more cost time and change nothing.
 CALIBRATION_ROWS: Final = 200_000
 
+#: Customers per possible segment that a worker must own for its share to be a sample at all.
+SAMPLE_PER_SEGMENT: Final = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Positions:
@@ -119,12 +122,19 @@ class Core:
 
     @property
     def is_ready_to_calibrate(self) -> bool:
-        """Whether there are customers and history enough for the first model."""
+        """Whether there are customers and history enough for the first model.
+
+        Customers are spread over the partitions by hash: what a worker owns of them is a fair sample, and
+        tells how many there are in all. Of several workers none would ever have all by itself.
+        """
         states = self.engine.partitions.values()
         if self.engine.active is not None or not states:
             return False
         needs = self.config.model
-        customers = sum(state.index.n for state in states)
+        sample = sum(state.index.n for state in states)
+        if sample < min(needs.min_customers, SAMPLE_PER_SEGMENT * needs.k_max):
+            return False
+        customers = sample * self.partition_count // len(states)
         return is_ready(customers, self.history_us(), needs.min_customers, needs.min_history_days)
 
     def history_us(self) -> int:

@@ -31,6 +31,8 @@ class Ownership:
     """What rebalances did since the loop last looked."""
 
     assigned: set[int] = field(default_factory=set)
+    #: Partitions of which this process got some topics and, it must be feared, another one the others.
+    split: set[int] = field(default_factory=set)
     dropped: set[int] = field(default_factory=set)
     kinds: list[str] = field(default_factory=list)
 
@@ -68,6 +70,8 @@ class Input:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         failpoint("assign.callback")
         numbers = {part.partition for part in partitions}
+        got = {(part.topic, part.partition) for part in partitions}
+        self._changed.split = {n for n in numbers if any((topic, n) not in got for topic in self._topics)}
         self._changed.assigned |= numbers
         self._changed.dropped -= numbers - self._owned
         self._changed.kinds.append("assigned")
@@ -88,6 +92,7 @@ class Input:
         failpoint("drop.settled")
         numbers = {part.partition for part in partitions} or set(self._owned)
         self._changed.assigned -= numbers
+        self._changed.split -= numbers
         self._changed.dropped |= numbers
         self._changed.kinds.append(kind)
         self._owned -= numbers

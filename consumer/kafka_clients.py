@@ -74,6 +74,8 @@ def consumer_settings(config: Config, group: str | None = None) -> ClientSetting
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 2_000,
         "max.poll.interval.ms": 120_000,
+        # Partitions that are added move customers: what comes before we hear of them is a dead letter.
+        "topic.metadata.refresh.interval.ms": 10_000,
         # A position nobody chose must stop us, never skip or repeat silently.
         "auto.offset.reset": "error",
         "enable.auto.commit": False,
@@ -125,7 +127,7 @@ def producer_settings(config: Config, role: str = "") -> ClientSettings:
         "compression.type": "lz4",
         "batch.size": 512 * 1024,
         "batch.num.messages": 50_000,
-        "message.max.bytes": MAX_RECORD_BYTES,
+        "message.max.bytes": config.kafka.client.get("message.max.bytes", MAX_RECORD_BYTES),
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 262_144,
         # A flush looks every 10 ms whether all is delivered; a report wakes it at once.

@@ -30,6 +30,12 @@ ADMIN_TIMEOUT_S: Final = 15.0
 CONTACT_TIMEOUT_S: Final = 5.0
 
 
+#: What to do when the number of partitions has changed under a group.
+MOVE_FIX: Final = (
+    "start a new group (app.name) on new topics (topics.prefix, made by 'segmenter topics create'): copy the "
+    "input records into them in the order of their event times, then run it there"
+)
+
 #: Errors of describing a topic that say nothing about the topic.
 _NOT_TOLD: Final = frozenset(
     {
@@ -206,7 +212,7 @@ def input_partitions(admin: Admin, names: TopicNames) -> int:
         listing = ", ".join(f"{name}: {counts[name]}" for name in names.inputs)
         raise TopicError(
             f"partition counts of the input topics differ ({listing})",
-            "recreate them with one count; adding some to a topic in use would move its keys",
+            f"if they are unused, recreate them with one count; if they are in use, {MOVE_FIX}",
         )
     return counts[names.usage]
 
@@ -298,10 +304,13 @@ def _count_findings(
             continue
         if shape.name in names.inputs:
             problem = f"partition counts of the input topics differ ({listing})"
-            fix = f"recreate it with {want} partitions; adding some to a topic in use would move its keys"
+            fix = f"if it is unused, recreate it with {want} partitions; if it is in use, {MOVE_FIX}"
         elif shape.partitions is None:
             problem = f"has {have} partitions, the input topics have {want}"
-            fix = f"delete it and run 'segmenter topics create --partitions {want}'"
+            fix = (
+                f"if it is unused, delete it and run 'segmenter topics create --partitions {want}'; "
+                f"if the input topics have grown, {MOVE_FIX}"
+            )
         else:
             problem = f"has {have} partitions, must have {want}: its order is global"
             fix = "delete it and run 'segmenter topics create'"

@@ -300,6 +300,8 @@ class TransactionalOutput:
                 if reaction is Reaction.AGAIN and deadline.expired:
                     reaction = when_late
                 self._suspect("error")
+                if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    self._refuse_size(f"the broker refuses a record: {error.str()}")
                 if reaction is Reaction.ABORT and error.code() not in FENCING_CODES:
                     self._lose_transaction(f"{what} failed: {error.str()}")
                 if reaction is not Reaction.AGAIN:
@@ -308,13 +310,14 @@ class TransactionalOutput:
     def _refuse_record(self, exception: KafkaException, topic: str, size: int) -> NoReturn:
         error: KafkaError = exception.args[0]
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self.abort()
-            raise DataError(
-                f"a record of {size} bytes is too large for topic {topic}",
-                "raise message.max.bytes in kafka.client and max.message.bytes of the topic",
-            ) from exception
+            self._refuse_size(f"a record of {size} bytes is too large for topic {topic}")
         # Mostly "local: erroneous state": a delivery failed in the background and broke the transaction.
         self._lose_transaction(f"a record was refused: {error.str()}")
+
+    def _refuse_size(self, problem: str) -> NoReturn:
+        """Abort and raise `DataError`: written again it would be refused again."""
+        self.abort()
+        raise DataError(problem, "raise message.max.bytes in kafka.client and max.message.bytes of the topic")
 
     def _lose_transaction(self, problem: str) -> NoReturn:
         """Abort and raise `TransactionAborted` (or what the abort raises)."""

@@ -13,10 +13,10 @@ from consumer.clock import Clock
 from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
-from consumer.errors import TopicError
+from consumer.errors import StateUnknown, TopicError
 from consumer.failpoints import failpoint
 from consumer.http import Health
-from consumer.input import Input
+from consumer.input import Input, Ownership
 from consumer.kept import KeptStates
 from consumer.metric_table import Stage
 from consumer.model_log import CoordinatorProcess, ModelReader
@@ -24,6 +24,7 @@ from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import RestoreCancelled, Restorer, Source
 from consumer.snapshots import SnapshotWriter
+from consumer.topics import MOVE_FIX
 from online_model.engine import Step
 from online_model.model import Model
 from schemas.records import RawRecords
@@ -124,7 +125,7 @@ class Worker:
         raw, positions = self._read(laps)
         if changed := p.inputs.take_changes():
             self.finish()
-            self._follow_rebalance(changed.assigned, changed.dropped, changed.kinds)
+            self._follow_rebalance(changed)
         for model in p.models.poll():
             self._on_model(model)
         self._snapshot()
@@ -192,18 +193,15 @@ class Worker:
             p.core.offer(raw, positions, laps)
             timeout_s = 0.0
 
-    def _follow_rebalance(self, assigned: set[int], dropped: set[int], kinds: list[str]) -> None:
-        p = self._parts
-        for partition in dropped | assigned:  # what is assigned may have been lost and given back at once
+    def _follow_rebalance(self, changed: Ownership) -> None:
+        p, assigned = self._parts, changed.assigned
+        for partition in (
+            changed.dropped | assigned
+        ):  # what is assigned may have been lost and given back at once
             self._give_up(partition)
-        p.recorder.rebalanced(kinds, len(p.inputs.owned))
+        p.recorder.rebalanced(changed.kinds, len(p.inputs.owned))
         p.snapshots.follow(p.core.engine.partitions)
-        if max(assigned, default=0) >= p.core.partition_count:
-            raise TopicError(
-                f"the input topics have grown beyond {p.core.partition_count} partitions: customers would "
-                "be split between old and new ones",
-                "start a new group (app.name) with new output topics (topics.prefix) and backfill",
-            )
+        _require_whole(changed, p.core.partition_count)
         if assigned:
             _log.info("partitions assigned", partitions=sorted(assigned))
         offsets: dict[tuple[int, int], int] = {}
@@ -264,3 +262,24 @@ class Worker:
         if p.coordinator.is_owner and (made := self._calibrate()):
             p.coordinator.publish(made)
         p.health.beat()
+
+
+def _require_whole(changed: Ownership, partition_count: int) -> None:
+    """Raises `TopicError` if the input topics have grown, `StateUnknown` for a partition without all topics.
+
+    Where only some topics have grown, two members get topics of the same partition: each would work on it,
+    and neither would be fenced. It may also be that a broker had not heard of a topic yet.
+    """
+    if max(changed.assigned, default=0) >= partition_count:
+        raise TopicError(
+            f"the input topics have grown beyond {partition_count} partitions: the customers of old "
+            "partitions now go to other ones",
+            MOVE_FIX,
+        )
+    if changed.split:
+        raise StateUnknown(
+            f"this process was given some input topics of partition {min(changed.split)} only, another one "
+            "perhaps the rest",
+            "restart; the topics are checked again. If it stays: all members of the group must use the "
+            "assignor 'range'",
+        )

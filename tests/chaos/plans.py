@@ -64,6 +64,8 @@ CALIBRATE: Final = ("calibration.begin", "calibration.end")
 
 #: Reached several times in a turn.
 _OFTEN: Final = frozenset({"payload.partition", "produce.batch"})
+#: Reached once per partition, or per part.
+_TIMES: Final = {"restore": 3, "snapshot": 4}
 _LEGS: Final = 6
 
 
@@ -93,13 +95,8 @@ def leg_at(name: str, rng: random.Random) -> Leg:
         return Leg(name, f"{name}=kill", "join", 9)
     if name in FOLD or name in CALIBRATE:
         return Leg(name, f"{name}=kill", "wait")
-    if name == "restore.replay":
-        return Leg(name, f"{name}=kill@{rng.randint(1, 3)}")
-    if name in SNAPSHOT:
-        return Leg(name, f"{name}=kill@{rng.randint(1, 4)}")
-    if name in ("restore.begin", "restore.audit", "restore.loaded", "restore.replayed", "restore.published"):
-        return Leg(name, f"{name}=kill@{rng.randint(1, 3)}")
-    return Leg(name, f"{name}=kill")
+    often = _TIMES.get(name.split(".")[0])
+    return Leg(name, f"{name}=kill@{rng.randint(1, often)}" if often else f"{name}=kill")
 
 
 def chains(seed: int, rounds: int, inputs: int) -> list[Chain]:

@@ -15,10 +15,11 @@ from tests.online_model.streams import partition_of
 DAY_US = 86_400_000_000
 
 
-def core_with(spans: list[tuple[int, float]], **settings: Any) -> Core:
-    """A core whose partitions have (customers, days of history)."""
+def core_with(spans: list[tuple[int, float]], partition_count: int = 0, **settings: Any) -> Core:
+    """A core that owns partitions with (customers, days of history); others own the rest, if any."""
     core = Core(
-        load_config(None, {}, {f"model.{name}": value for name, value in settings.items()}), len(spans)
+        load_config(None, {}, {f"model.{name}": value for name, value in settings.items()}),
+        partition_count or len(spans),
     )
     for number, (customers, days) in enumerate(spans):
         state: PartitionState = core.engine.add_partition(number)
@@ -50,6 +51,26 @@ def test_a_calibration_waits_for_customers_and_history() -> None:
     assert core_with([(60, 28.0), (60, 28.0)], **needs).is_ready_to_calibrate
     assert not core_with([(60, 27.9), (60, 28.0)], **needs).is_ready_to_calibrate
     assert not core_with([(40, 28.0), (40, 28.0)], **needs).is_ready_to_calibrate
+
+
+@pytest.mark.parametrize(
+    ("spans", "partition_count", "ready"),
+    [
+        ([(1_700, 28.0)], 3, True),  # three workers, 5,100 customers
+        ([(1_660, 28.0)], 3, False),  # 4,980
+        ([(900, 28.0), (860, 28.0)], 6, True),
+        ([(5_000, 28.0)], 1, True),
+        ([(4_999, 28.0)], 1, False),
+        ([(210, 28.0)], 24, True),
+        ([(199, 28.0)], 1_000, False),  # too few to be a sample
+    ],
+)
+def test_a_worker_counts_the_customers_of_all_by_its_share(
+    spans: list[tuple[int, float]], partition_count: int, ready: bool
+) -> None:
+    """5,000 customers in all are enough, however many workers share them."""
+    core = core_with(spans, partition_count, min_customers=5_000, min_history_days=28, k_max=10)
+    assert core.is_ready_to_calibrate == ready
 
 
 def usage(customer: str, number: int) -> bytes:

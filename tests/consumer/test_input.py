@@ -89,3 +89,17 @@ def test_partitions_are_given_up_after_the_commit_under_way(event: str) -> None:
     assert {key[0] for key in source._next} == {0}
     changed = source.take_changes()
     assert (changed.dropped, changed.assigned) == ({1}, set())
+
+
+def test_a_partition_of_which_only_some_topics_came_is_noticed() -> None:
+    """Another member has the others and would work on it too; a later complete assignment mends it."""
+    consumer: Any = FakeConsumer()
+    source = Input(consumer, TOPICS)
+    whole = [TopicPartition(topic, p) for topic in TOPICS for p in range(2)]
+    consumer.on["on_assign"](consumer, [*whole, TopicPartition("usage", 2)])
+    assert source.take_changes().split == {2}
+    consumer.on["on_revoke"](consumer, [])
+    consumer.on["on_assign"](consumer, [*whole, TopicPartition("billing", 2)])
+    consumer.on["on_revoke"](consumer, [])
+    consumer.on["on_assign"](consumer, whole)
+    assert source.take_changes().split == set()

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from consumer.core import Positions
-from consumer.worker import POLL_EVENTS, Laps, Worker
+from consumer.errors import StateUnknown, TopicError
+from consumer.input import Ownership
+from consumer.worker import POLL_EVENTS, Laps, Worker, _require_whole
 from schemas.records import RawRecords
 
 
@@ -49,3 +51,14 @@ def test_every_polled_record_is_offered_or_returned_once(backlog: int) -> None:
     assert positions.next_offset == {(0, 0): min(backlog, limit)}
     assert source.waits[0] == pytest.approx(0.1, abs=0.05)
     assert source.waits[1:] == [0.0] * (len(source.waits) - 1)
+
+
+def test_partitions_that_nobody_or_two_would_own_stop_the_process() -> None:
+    """With the way out; whole partitions that were there at the start are fine."""
+    _require_whole(Ownership(assigned={0, 3}), 4)
+    with pytest.raises(TopicError, match="grown beyond 4 partitions") as grown:
+        _require_whole(Ownership(assigned={0, 1, 4}, split={4}), 4)
+    assert "app.name" in grown.value.fix
+    assert "topics.prefix" in grown.value.fix
+    with pytest.raises(StateUnknown, match="some input topics of partition 1 only"):
+        _require_whole(Ownership(assigned={0, 1}, split={1}), 4)

@@ -12,7 +12,7 @@ from consumer.brokers import Broker
 from consumer.input import Input
 from consumer.kafka_clients import consumer_settings, make_consumer
 from schemas.times import format_time
-from tests.service.conftest import Run, simulation, world_with_model
+from tests.service.conftest import Run, feed, simulation, world_with_model
 from tests.service.world import PARTITIONS, World, check_chain, features, is_settled, turn_until
 
 pytestmark = pytest.mark.kafka
@@ -133,4 +133,35 @@ def test_a_second_member_takes_its_share(run: Run, kafka: Broker) -> None:
     now = world.read(world.names.changes)
     check_chain(now)
     assert [r.value for r in now if r in changes] == [r.value for r in changes]
+    assert world.committed() == world.ends()
+
+
+def test_two_workers_calibrate_together(kafka: Broker) -> None:
+    """Neither owns `min_customers`, both do: the coordinator's share is a sample, both adopt its model."""
+    source = simulation(customers=450)
+    world, now_us = World.make(kafka), source.settings.end_us
+    with world.service(now_us) as first, world.with_settings(instance="b").service(now_us) as second:
+
+        def shared() -> bool:
+            first.worker.run_once()
+            return all(service.core.engine.partitions for service in (first, second))
+
+        turn_until(second, shared)
+        feed(world, source)
+
+        def both_settled() -> bool:
+            first.worker.run_once()
+            return is_settled(first) and is_settled(second)
+
+        turn_until(second, both_settled)
+        counts = [len(features(service.core)) for service in (first, second)]
+        models = [service.core.coordinator.model for service in (first, second)]
+    assert max(counts) < world.config.model.min_customers <= sum(counts)
+    assert models[0] is not None
+    assert models[1] is not None
+    assert models[0].version == models[1].version
+    assert np.array_equal(models[0].centroids, models[1].centroids)
+    changes = world.read(world.names.changes)
+    check_chain(changes)
+    assert {r.partition for r in changes} == set(range(PARTITIONS))
     assert world.committed() == world.ends()

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from consumer.brokers import Broker
 from consumer.clock import FixedClock
@@ -68,9 +69,10 @@ class World:
 
     config: Config
     names: TopicNames
+    partitions: int = PARTITIONS
 
     @classmethod
-    def make(cls, broker: Broker, **settings: Any) -> World:
+    def make(cls, broker: Broker, partitions: int = PARTITIONS, **settings: Any) -> World:
         """Fresh topics; `settings` with `__` for the dot."""
         prefix = f"s{uuid.uuid4().hex[:8]}."
         chosen = {
@@ -87,13 +89,13 @@ class World:
         } | {name.replace("__", "."): value for name, value in settings.items()}
         config = load_config(None, {}, chosen)
         names = TopicNames.with_prefix(prefix)
-        create(make_admin(config), names, PARTITIONS, 1)
-        return cls(config, names)
+        create(make_admin(config), names, partitions, 1)
+        return cls(config, names, partitions)
 
     def with_settings(self, **settings: Any) -> World:
         """The same topics with other settings of the group `app`."""
         app = self.config.app.model_copy(update=settings)
-        return World(self.config.model_copy(update={"app": app}), self.names)
+        return World(self.config.model_copy(update={"app": app}), self.names, self.partitions)
 
     def service(self, now_us: int) -> Service:
         """A service whose clock stands at `now_us`."""
@@ -106,11 +108,21 @@ class World:
             producer.produce(topic, msgspec.json.encode(body), body["customer_id"].encode())
         assert producer.flush(30) == 0
 
+    def limit_records(self, topics: Sequence[str], limit_bytes: int) -> None:
+        """Sets the largest record that `topics` take."""
+        admin = make_admin(self.config)  # kept: its futures end with it
+        entry = ConfigEntry(
+            "max.message.bytes", str(limit_bytes), incremental_operation=AlterConfigOpType.SET
+        )
+        resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in topics]
+        for done in admin.incremental_alter_configs(resources).values():
+            done.result(20)
+
     def read(self, topic: str) -> list[Record]:
         """Every committed record of `topic`, per partition in order."""
         found = []
         with LogReader(lambda only: make_consumer(reader_settings(self.config, only))) as log:
-            parts = range(PARTITIONS) if topic in self.partitioned else range(1)
+            parts = range(self.partitions) if topic in self.partitioned else range(1)
             for partition in parts:
                 for message in log.all_of(topic, partition):
                     headers = cast("list[tuple[str, bytes]]", message.headers() or [])
@@ -127,7 +139,7 @@ class World:
     def committed(self) -> dict[tuple[str, int], int]:
         """Committed offsets of the group."""
         watcher = make_consumer(consumer_settings(self.config) | {"group.instance.id": "watcher"})
-        places = [TopicPartition(t, p) for t in self.names.inputs for p in range(PARTITIONS)]
+        places = [TopicPartition(t, p) for t in self.names.inputs for p in range(self.partitions)]
         try:
             return {(p.topic, p.partition): p.offset for p in watcher.committed(places, timeout=30)}
         finally:
@@ -136,7 +148,7 @@ class World:
     def ends(self) -> dict[tuple[str, int], int]:
         """Ends of the input topics."""
         with LogReader(lambda only: make_consumer(reader_settings(self.config, only))) as log:
-            return {(t, p): log.bounds(t, p)[1] for t in self.names.inputs for p in range(PARTITIONS)}
+            return {(t, p): log.bounds(t, p)[1] for t in self.names.inputs for p in range(self.partitions)}
 
     def audits(self) -> list[AuditRecord]:
         """Audit records, per partition in order."""
@@ -168,20 +180,21 @@ def is_settled(service: Service) -> bool:
     )
 
 
-def features(core: Core) -> dict[bytes, npt.NDArray[np.float64]]:
-    """Raw features of every live customer at its partition's watermark, all with the same priors."""
+def features(core: Core, at_us: int | None = None) -> dict[bytes, npt.NDArray[np.float64]]:
+    """Raw features of every live customer at `at_us` or its partition's watermark, with the same priors."""
     found: dict[bytes, npt.NDArray[np.float64]] = {}
     for number in core.engine.partitions:
-        found |= features_of(core, number)
+        found |= features_of(core, number, at_us)
     return found
 
 
-def features_of(core: Core, number: int) -> dict[bytes, npt.NDArray[np.float64]]:
+def features_of(core: Core, number: int, at_us: int | None = None) -> dict[bytes, npt.NDArray[np.float64]]:
     """As `features`, of one partition."""
     state = core.engine.partitions[number]
     rows = np.flatnonzero(state.store.rows.hot["status"][: state.index.n] == LIVE).astype(np.int32)
     priors = np.full(core.plan.columns.n, 0.5)
-    raw = evaluate(state.store.rows, rows, state.watermark_us, core.plan, priors).raw
+    now_us = state.watermark_us if at_us is None else at_us
+    raw = evaluate(state.store.rows, rows, now_us, core.plan, priors).raw
     return dict(zip(state.index.ids(rows), raw, strict=True))
 
 
