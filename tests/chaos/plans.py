@@ -95,7 +95,7 @@ def leg_at(name: str, rng: random.Random) -> Leg:
         return Leg(name, f"{name}=kill", "join", 9)
     if name in FOLD or name in CALIBRATE:
         return Leg(name, f"{name}=kill", "wait")
-    often = _TIMES.get(name.split(".")[0])
+    often = _TIMES.get(name.split(".", maxsplit=1)[0])
     return Leg(name, f"{name}=kill@{rng.randint(1, often)}" if often else f"{name}=kill")
 
 
