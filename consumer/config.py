@@ -123,7 +123,7 @@ class SnapshotsConfig(Group):
         "one that all of them reach",
     )
     interval_s: float = Field(
-        default=120.0,
+        default=60.0,
         ge=1,
         le=86_400,
         allow_inf_nan=False,

@@ -24,6 +24,11 @@ class KeptStates:
         """Keeps a state exactly as commit `source.n` left it."""
         self._kept[partition] = (self._monotonic(), source)
 
+    def has(self, partition: int) -> bool:
+        """Whether a state is kept."""
+        self.let_go()
+        return partition in self._kept
+
     def take(self, partition: int) -> Source | None:
         """The kept state, which is the caller's now; None without one."""
         self.let_go()

@@ -28,7 +28,7 @@ from consumer.failpoints import failpoint
 from consumer.kept import KeptStates
 from consumer.log_reader import LogReader
 from consumer.reapply import Commits, Reapplication
-from consumer.snapshots import SnapshotStore, load
+from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
 from consumer.topics import TopicNames
 from online_model.active_model import ActiveModel
@@ -113,6 +113,16 @@ class Restorer:
         self._store = store
         self._kept = kept
         self._around = around
+        engine = core.engine
+        self._loader = SnapshotLoader(store, engine.empty_state, core.plan.spec.hash, names.inputs)
+
+    def prepare(self, partitions: list[int]) -> None:
+        """These will be restored, in this order: their snapshots are loaded ahead."""
+        self._loader.begin(partition for partition in partitions if not self._kept.has(partition))
+
+    def close(self) -> None:
+        """Ends the threads that load."""
+        self._loader.close()
 
     def restore(self, partition: int) -> Restored:
         """Adds `partition` to the engine in the state its last commit left.
@@ -171,7 +181,7 @@ class Restorer:
         if kept is not None and kept.n <= audit.n and self._reaches(kept.first, audit, low):
             kept.state.intake = _intake_at(kept.state.watermark_us)
             finish_load(kept.state, [Extent(0, kept.n, kept.state.next_offset.copy())])
-            self._core.engine.partitions[partition] = kept.state
+            self._core.engine.add_partition(partition, kept.state)
             yield kept
         too_old = None
         for number in self._numbers(partition):
@@ -214,18 +224,17 @@ class Restorer:
     def _snapshot(self, partition: int, number: int) -> Source | None:
         """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
         try:
-            manifest = self._store.manifest(partition, number)
-            if manifest.partition_count != self._core.partition_count:
-                raise StateUnknown(
-                    f"snapshot n={number} of partition {partition} was made with {manifest.partition_count} "
-                    f"partitions, the topics have {self._core.partition_count}: customers are elsewhere now",
-                    "start a new group (app.name) with new output topics (topics.prefix) and backfill",
-                )
-            state = self._core.engine.add_partition(partition)
-            load(self._store, manifest, state, self._core.plan.spec.hash, self._names.inputs)
+            manifest, state = self._loader.take(partition, number)
         except (OSError, ValueError) as problem:
             _log.warning("snapshot passed over", partition=partition, n=number, problem=str(problem))
             return None
+        if manifest.partition_count != self._core.partition_count:
+            raise StateUnknown(
+                f"snapshot n={number} of partition {partition} was made with {manifest.partition_count} "
+                f"partitions, the topics have {self._core.partition_count}: customers are elsewhere now",
+                "start a new group (app.name) with new output topics (topics.prefix) and backfill",
+            )
+        self._core.engine.add_partition(partition, state)
         state.intake = _intake_at(manifest.watermark_us)
         _log.info("snapshot loaded", partition=partition, n=number, customers=manifest.rows)
         return Source("snapshot", state, manifest.first_n, manifest.first_offsets(self._names.inputs))

@@ -142,6 +142,7 @@ class Service:
             model=self._models.get,
         )
         restorer = Restorer(self.core, names, store, kept, around)
+        self._closers.callback(restorer.close)
         identity = Identity(
             config.app.name,
             self.core.partition_count,

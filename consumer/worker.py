@@ -205,7 +205,9 @@ class Worker:
         if assigned:
             _log.info("partitions assigned", partitions=sorted(assigned))
         offsets: dict[tuple[int, int], int] = {}
-        for done, partition in enumerate(sorted(assigned & p.inputs.owned)):
+        wanted = sorted(assigned & p.inputs.owned)
+        p.restorer.prepare(wanted)
+        for done, partition in enumerate(wanted):
             p.health.beat()
             p.health.wait_for({"restore": f"partition {partition} ({done} of {len(assigned)} done)"})
             if self._stopping:

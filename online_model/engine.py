@@ -128,13 +128,16 @@ class Engine:
 
     # -- partitions and model ------------------------------------------------------------------
 
-    def add_partition(self, number: int) -> PartitionState:
-        """Empty state for an assigned partition."""
-        state = PartitionState(
+    def empty_state(self, number: int) -> PartitionState:
+        """State for a partition that is not worked on yet."""
+        return PartitionState(
             number, self.settings.partition_count, self.plan, self.settings.scan_interval_us
         )
-        self.partitions[number] = state
-        return state
+
+    def add_partition(self, number: int, state: PartitionState | None = None) -> PartitionState:
+        """Works on an assigned partition from now on, from `state` (default: empty)."""
+        self.partitions[number] = self.empty_state(number) if state is None else state
+        return self.partitions[number]
 
     def drop_partition(self, number: int) -> None:
         """Forgets the state of a partition that is no longer owned."""

@@ -1,7 +1,8 @@
 """Snapshots of partitions: written beside the loop, read at a restore."""
 
-from consumer.snapshots.loader import Damaged, load
+from consumer.snapshots.loader import Damaged
+from consumer.snapshots.prefetch import SnapshotLoader
 from consumer.snapshots.store import SnapshotStore
 from consumer.snapshots.writer import Identity, SnapshotWriter, Taken
 
-__all__ = ["Damaged", "Identity", "SnapshotStore", "SnapshotWriter", "Taken", "load"]
+__all__ = ["Damaged", "Identity", "SnapshotLoader", "SnapshotStore", "SnapshotWriter", "Taken"]

@@ -34,11 +34,15 @@ def to_batch(part: RowPart) -> pa.RecordBatch:
     ids = pa.Array.from_buffers(
         pa.large_string(), part.n, [None, pa.py_buffer(part.ids.ends), pa.py_buffer(part.ids.data)]
     )
-    fields = [pa.field("customer_id", pa.large_string()), pa.field("customer_hash", pa.uint64())]
+    # Nothing is ever null: a level per value would cost as much as the values.
+    fields = [
+        pa.field("customer_id", pa.large_string(), False),
+        pa.field("customer_hash", pa.uint64(), False),
+    ]
     columns = [ids, pa.array(part.hashes)]
     for name in _HOT:
         column = pa.array(np.ascontiguousarray(part.rows.hot[name]))
-        fields.append(pa.field(name, column.type))
+        fields.append(pa.field(name, column.type, False))
         columns.append(column)
     for name in Rows._fields[1:]:
         array = getattr(part.rows, name)
@@ -46,7 +50,7 @@ def to_batch(part: RowPart) -> pa.RecordBatch:
         if width:
             kind = pa.binary(width)
             shape = {"dtype": array.dtype.str, "shape": ",".join(map(str, array.shape[1:]))}
-            fields.append(pa.field(name, kind, metadata=shape))
+            fields.append(pa.field(name, kind, False, shape))
             columns.append(pa.Array.from_buffers(kind, part.n, [None, pa.py_buffer(array)]))
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 

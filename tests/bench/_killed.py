@@ -37,13 +37,12 @@ class Start:
 
 
 class Worker:
-    """The process, bound to `core`; its log is read as it grows."""
+    """The process; its log is read as it grows."""
 
-    def __init__(self, config: Config, folder: Path, core: int) -> None:
+    def __init__(self, config: Config, folder: Path) -> None:
         self._settings = folder / "settings.yaml"
         self._settings.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         self._folder = folder
-        self._core = core
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "log"
@@ -53,13 +52,8 @@ class Worker:
         self._number += 1
         self._log = self._folder / f"log-{self._number}"
         command = [sys.executable, "-m", "consumer.cli", "run", "--config", str(self._settings)]
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {self._core})
-        try:
-            with self._log.open("wb") as sink:
-                self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=sink)
-        finally:
-            os.sched_setaffinity(0, before)
+        with self._log.open("wb") as sink:
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=sink)
 
     def kill(self) -> datetime:
         """SIGKILL; the instant of it."""

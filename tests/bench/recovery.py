@@ -1,6 +1,6 @@
 """Recovery: kill -9 of a worker with a million customers until it is live again, under traffic.
 
-The process is the real `segmenter run` on a core of its own, the broker and the source have the other one.
+The process is the real `segmenter run`; broker and source are bound to one core, the worker may use all.
 It is killed at random moments of the snapshot interval; each run is split by phase: start of the process,
 assignment by the group, reading the audit log, loading snapshots, replaying the input since.
 """
@@ -114,11 +114,11 @@ def summary(starts: list[Start], costs: dict[str, float], options: argparse.Name
 def main() -> None:
     """Runs the benchmark; the last line of stdout is the result."""
     options = parse()
-    measured, other = two_cores()
+    _, other = two_cores()
     rng = random.Random(_SEED)
     with ExitStack() as stack:
         broker = stack.enter_context(start_broker(options.bootstrap, other))
-        say(f"broker: {broker}; worker on core {measured}, all others on core {other}")
+        say(f"broker: {broker}; broker and source on core {other}")
         chosen = {} if options.interval_s is None else {"snapshots__interval_s": options.interval_s}
         config = bench_config(
             broker.bootstrap,
@@ -132,7 +132,7 @@ def main() -> None:
         history = Loader(config).load(population.history(options.history, HISTORY_DAYS))
         say(f"history: {history:,} events of {options.customers:,} customers")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segmenter-recovery-")))
-        worker = stack.enter_context(Worker(config, folder, measured))
+        worker = stack.enter_context(Worker(config, folder))
         worker.start()
         settle(worker, options)
         say("everybody has a segment, every partition a snapshot")
