@@ -84,7 +84,8 @@ class SnapshotStore:
             return file.read_buffer()
 
     def publish(self, manifest: Manifest) -> None:
-        """Makes a snapshot valid."""
+        """Makes a snapshot valid; rows of one of the same commit, by a process before this one, go."""
+        replaced = self._file_of(manifest.partition, manifest.n)
         path = f"{self._folder(manifest.partition)}/n={manifest.n}.json"
         # Objects appear at once; a local file is written beside its place and moved there.
         target = f"{path}.tmp" if self._is_local else path
@@ -92,6 +93,8 @@ class SnapshotStore:
             stream.write(encode(manifest))
         if self._is_local:
             self._fs.move(target, path)
+        if replaced is not None and replaced != manifest.file:
+            self.delete(manifest.partition, replaced)
 
     def numbers(self, partition: int) -> list[int]:
         """Commit numbers of the snapshots of `partition`, newest first."""

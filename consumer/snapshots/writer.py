@@ -125,6 +125,7 @@ class SnapshotWriter:
         self._buffer: PartBuffer | None = None
         self._background: Background[Taken | None] = Background("snapshot")
         self._made = 0
+        self._newest: dict[int, int] = {}
 
     def follow(self, partitions: Iterable[int]) -> None:
         """The partitions that are live now. The first snapshots are spread over an interval."""
@@ -133,6 +134,7 @@ class SnapshotWriter:
         for number, partition in enumerate(new, 1):
             self._due_s[partition] = now + self._interval_s * number / len(new)
         self._due_s = {partition: self._due_s[partition] for partition in live}
+        self._newest = {partition: n for partition, n in self._newest.items() if partition in self._due_s}
         if self._draft is not None and self._draft.partition not in self._due_s:
             self._drop_draft()
 
@@ -162,7 +164,7 @@ class SnapshotWriter:
             return taken
         if self._draft is None:
             partition = self._next_due()
-            if partition is None or not commits.get(partition) or not states[partition].index.n:
+            if partition is None or not self._is_worth_it(partition, states[partition], commits):
                 self._put_off(partition)
                 return taken
             self._made += 1
@@ -172,6 +174,11 @@ class SnapshotWriter:
         self._copy(self._draft, states[self._draft.partition], commits[self._draft.partition])
         return taken
 
+    def _is_worth_it(self, partition: int, state: PartitionState, commits: dict[int, int]) -> bool:
+        """Whether there is anything, and something new since the last snapshot."""
+        n = commits.get(partition, 0)
+        return n > 0 and state.index.n > 0 and self._newest.get(partition) != n
+
     def outcome(self) -> Taken | None:
         """The attempt that has ended since the last call, if one has."""
         if self._background.is_busy:
@@ -179,6 +186,8 @@ class SnapshotWriter:
         taken = self._background.result()
         if taken is not None:
             self._draft = None
+            if not taken.problem:
+                self._newest[taken.partition] = taken.n
             if taken.partition in self._due_s:
                 self._due_s[taken.partition] = self._monotonic() + self._interval_s
         return taken
@@ -248,14 +257,14 @@ class SnapshotWriter:
         return Taken(draft.partition, manifest.n, draft.rows, draft.output.bytes, seconds, cpu_s)
 
     def _put_off(self, partition: int | None) -> None:
-        """There is nothing of it yet."""
+        """There is nothing new of it."""
         if partition is not None:
             self._due_s[partition] = self._monotonic() + self._interval_s
 
     def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None
-        self._background.settle()
-        self._background.result()
+        if self._background.result() is not None:
+            return  # it is complete, or has failed and left nothing
         if draft is not None:
             draft.discard(self._store)
 

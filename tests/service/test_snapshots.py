@@ -84,7 +84,7 @@ class Halfway:
 def halfway(run: Run, kafka: Broker) -> Halfway:
     """Stopped after some commits that no snapshot holds, with closed and forgotten customers among them."""
     source = simulation(customers=300, days=20, seed=11)
-    world = world_with_model(run, kafka, source, commit__max_events=500, snapshots__interval_s=1)
+    world = world_with_model(run, kafka, source, commit__max_events=300, snapshots__interval_s=1)
     end_us = source.settings.end_us
     with world.service(end_us) as service:
         store = SnapshotStore(world.config.snapshots.uri, world.config.app.name)
@@ -93,6 +93,7 @@ def halfway(run: Run, kafka: Broker) -> Halfway:
             consumed = service.recorder.totals.sum()
             return consumed > 4_000 and all(len(store.numbers(p)) == 2 for p in range(PARTITIONS))
 
+        service.worker._parts.snapshots._interval_s = 0.1
         turn_until(service, two_each)
         service.worker._parts.snapshots.close()
         service.worker._parts.snapshots.follow([])

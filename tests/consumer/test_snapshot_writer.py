@@ -1,0 +1,137 @@
+"""The writer keeps what is complete, leaves nothing of what is not, and never fails the loop."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumer.snapshots import Identity, SnapshotLoader, SnapshotStore, SnapshotWriter, Taken, writer
+from online_model.partition import PartitionState
+from online_model.state_columns import PartBuffer
+from tests.online_model.test_engine import history
+from tests.online_model.test_rebuild import Run
+from tests.online_model.tiny import TINY, World
+
+TOPICS = ("usage", "billing", "customer")
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of five rows."""
+    monkeypatch.setattr(writer, "PartBuffer", lambda like: PartBuffer(like, 5))
+
+
+@pytest.fixture
+def state() -> PartitionState:
+    """A partition with a dozen customers."""
+    run = Run(history(1, 200))
+    list(run.steps())
+    return run.state
+
+
+def make(store: SnapshotStore) -> tuple[SnapshotWriter, Clock]:
+    """A writer of partition 0, due in a second."""
+    clock = Clock()
+    made = SnapshotWriter(store, Identity("app", 1, TINY.spec.hash, TOPICS, "run"), 1.0, 2, clock)
+    made.follow([0])
+    clock.now = 2.0
+    return made, clock
+
+
+def turn(made: SnapshotWriter, state: PartitionState, n: int) -> Taken | None:
+    """One turn of a loop whose last commit is `n`, with time for the thread."""
+    taken = made.take_part({0: state}, {0: n}) if made.wants_part else made.outcome()
+    time.sleep(0.02)
+    return taken
+
+
+def take(made: SnapshotWriter, state: PartitionState, n: int) -> Taken:
+    """Turns until an attempt has ended."""
+    for _ in range(200):
+        if (taken := turn(made, state, n)) is not None:
+            return taken
+    raise AssertionError("no snapshot")
+
+
+def names(folder: Path) -> set[str]:
+    """Endings of the files of partition 0."""
+    return {path.name.split(".")[-1] for path in folder.glob("app/partition=0/*")}
+
+
+def test_a_snapshot_comes_back_as_it_was(tmp_path: Path, state: PartitionState) -> None:
+    """Rows, ids, tombstones and the commit they follow."""
+    store = SnapshotStore(str(tmp_path), "app")
+    made, _ = make(store)
+    taken = take(made, state, 7)
+    made.close()
+    assert (taken.problem, taken.n, taken.rows) == ("", 7, state.index.n)
+    loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, TOPICS)
+    manifest, again = loader.take(0, 7)
+    loader.close()
+    assert manifest.first_n == 7
+    assert again.index.ids(np.arange(state.index.n)) == state.index.ids(np.arange(state.index.n))
+    assert again.erased == state.erased
+    for name in set(state.store.rows._fields):
+        mine, other = getattr(state.store.rows, name), getattr(again.store.rows, name)
+        assert mine[: state.index.n].tobytes() == other[: state.index.n].tobytes(), name
+
+
+def test_a_snapshot_that_was_just_completed_survives_the_end(tmp_path: Path, state: PartitionState) -> None:
+    """Closing, or losing the partition, before the loop has heard of it removes nothing."""
+    for close in (True, False):
+        folder = tmp_path / str(close)
+        made, _ = make(SnapshotStore(str(folder), "app"))
+        while not list(folder.glob("app/partition=0/n=*.json")):
+            if made.wants_part:
+                made.take_part({0: state}, {0: 7})
+        made.close() if close else made.follow([])
+        assert names(folder) == {"json", "parquet"}
+        made.close()
+
+
+def test_one_that_is_under_way_leaves_nothing(tmp_path: Path, state: PartitionState) -> None:
+    """Given up in the middle."""
+    made, _ = make(SnapshotStore(str(tmp_path), "app"))
+    turn(made, state, 7)
+    turn(made, state, 7)
+    assert names(tmp_path) == {"parquet"}
+    made.follow([])
+    assert names(tmp_path) == set()
+    made.close()
+
+
+def test_nothing_new_is_not_written_again(tmp_path: Path, state: PartitionState) -> None:
+    """A quiet partition keeps the snapshots it has."""
+    made, clock = make(SnapshotStore(str(tmp_path), "app"))
+    take(made, state, 7)
+    clock.now += 10
+    for _ in range(5):
+        assert turn(made, state, 7) is None
+        clock.now += 10
+    assert take(made, state, 8).n == 8
+    made.close()
+
+
+def test_a_full_disk_is_reported_and_tried_again(tmp_path: Path, state: PartitionState) -> None:
+    """The attempt fails, the loop goes on, the next one succeeds."""
+    store = SnapshotStore(str(tmp_path / "file"), "app")
+    (tmp_path / "file").write_text("no directory can be made here")
+    made, clock = make(store)
+    assert take(made, state, 7).problem
+    (tmp_path / "file").unlink()
+    clock.now += 10
+    assert not take(made, state, 7).problem
+    made.close()
