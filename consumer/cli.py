@@ -6,6 +6,7 @@ its fix and no traceback; anything else is a bug and leaves its traceback in the
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -60,7 +61,13 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Entry point of the console script."""
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    if code == ExitCode.RESTART:
+        # A thread may hang inside the Kafka client; the interpreter would wait for it at its end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

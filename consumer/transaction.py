@@ -241,6 +241,7 @@ class TransactionalOutput:
             self._producer.poll(0.0)
 
     def _begin(self) -> None:
+        self.serve()  # an error that waits to be told counts before the transaction, not in it
         if self._state is State.STALE:
             self._producer = None  # destroyed here: its queue is empty or abandoned
             failpoint("producer.rebuild")
@@ -352,9 +353,15 @@ class TransactionalOutput:
         self._suspicion = self._suspicion or reason
 
     def _on_error(self, error: KafkaError) -> None:
-        """Error callback of the client: a lost connection may mean a repeated request."""
+        """Error callback of the client: a lost connection may mean a repeated request.
+
+        Between transactions too: librdkafka 2.15 can hang in the first `send_offsets_to_transaction` after.
+        """
         if self._state is State.OPEN and error.code() in DISCONNECTED_CODES:
             self._suspect("disconnected")
+        elif self._state is State.IDLE and error.code() in DISCONNECTED_CODES:
+            self.rebuilds["disconnected"] += 1
+            self._state = State.STALE
 
     def _require(self, state: State) -> None:
         if self._state is not state:

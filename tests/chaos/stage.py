@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from confluent_kafka.cimpl import NewTopic
 
@@ -25,6 +25,9 @@ from tests.chaos.observer import Observer
 from tests.chaos.oracle import Outcome, State
 from tests.chaos.worker import DUMP, INPUTS, MUTANT, SCRIPT
 from tests.service.world import PARTITIONS, World
+
+#: A clean stop gives up a client that hangs after 25 s, and its open transaction after 5 more.
+_STOP_S: Final = 45.0
 
 
 class Stage:
@@ -212,9 +215,14 @@ class Run:
         end = time.monotonic() + timeout_s
         while not self.is_done:
             if time.monotonic() > end or self.observer.quiet_s > self.options.stall_s:
-                raise Stuck(f"no end after {self.observer.commits} commits: {_stacks(self.children[-1])}")
+                raise Stuck(f"no end after {self.observer.commits} commits: {self.stacks()}")
             self.revive()
             time.sleep(0.02)
+
+    def stacks(self) -> str:
+        """Of every worker that still runs."""
+        running = [child for child in self.children if child.code is None]
+        return "\n".join(_stacks(child) for child in running or self.children[-1:])
 
     def revive(self) -> None:
         """Starts a clean worker where none runs any more."""
@@ -230,7 +238,7 @@ class Run:
         for child in running:
             child.signal(signal.SIGTERM)
         for child in running:
-            if child.wait(30) is None:
+            if child.wait(_STOP_S) is None:
                 raise Stuck(f"a worker does not stop: {_stacks(child)}")
         states = [json.loads(path.read_text()) for path in self._dumps if path.exists()]
         return Outcome.read(self.world, states)

@@ -128,3 +128,17 @@ def test_its_owner_goes_on_while_a_call_runs() -> None:
     threading.Timer(0.05, go.set).start()
     background.close()
     assert not background.is_busy
+
+
+def test_a_call_that_hangs_is_given_up() -> None:
+    """The owner is told that nobody knows the outcome, and nothing waits for the thread any more."""
+    background: Background[int] = Background("test", limit_s=0.05)
+    call, go = held_call()
+    background.start(call)
+    background.settle()
+    for _ in range(2):
+        with pytest.raises(StateUnknown, match="hangs"):
+            background.result()
+    background.close()
+    assert background.is_busy
+    go.set()
