@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from consumer.background import Background
+from consumer.errors import StateUnknown
 from consumer.failpoints import failpoint
 from consumer.snapshots.columns import to_batch
 from consumer.snapshots.manifest import FORMAT, Manifest, ManifestPart
@@ -126,6 +127,7 @@ class SnapshotWriter:
         self._background: Background[Taken | None] = Background("snapshot")
         self._made = 0
         self._newest: dict[int, int] = {}
+        self._is_lost = False
 
     def follow(self, partitions: Iterable[int]) -> None:
         """The partitions that are live now. The first snapshots are spread over an interval."""
@@ -136,7 +138,8 @@ class SnapshotWriter:
         self._due_s = {partition: self._due_s[partition] for partition in live}
         self._newest = {partition: n for partition, n in self._newest.items() if partition in self._due_s}
         if self._draft is not None and self._draft.partition not in self._due_s:
-            self._drop_draft()
+            self._is_lost = True
+            self.outcome()  # at once if nothing is being written; a slow disk is not waited for
 
     @property
     def wants_part(self) -> bool:
@@ -184,6 +187,10 @@ class SnapshotWriter:
         if self._background.is_busy:
             return None
         taken = self._background.result()
+        if self._is_lost:
+            self._is_lost = False
+            self._drop_draft(taken)
+            return None
         if taken is not None:
             self._draft = None
             if not taken.problem:
@@ -261,14 +268,14 @@ class SnapshotWriter:
         if partition is not None:
             self._due_s[partition] = self._monotonic() + self._interval_s
 
-    def _drop_draft(self) -> None:
+    def _drop_draft(self, taken: Taken | None) -> None:
+        """Removes what is unfinished: without `taken`, which is complete or has left nothing."""
         draft, self._draft = self._draft, None
-        if self._background.result() is not None:
-            return  # it is complete, or has failed and left nothing
-        if draft is not None:
+        if draft is not None and taken is None:
             draft.discard(self._store)
 
     def close(self) -> None:
-        """Gives up the snapshot under way."""
-        self._drop_draft()
+        """Gives up the snapshot under way; one that does not end is left to its thread."""
+        with contextlib.suppress(StateUnknown):
+            self._drop_draft(self._background.result())
         self._background.close()
