@@ -95,6 +95,8 @@ def halfway(run: Run, kafka: Broker) -> Halfway:
 
         service.worker._parts.snapshots._interval_s = 0.1
         turn_until(service, two_each)
+        for name in ("snapshots_total", "snapshot_bytes_total", "snapshot_cpu_seconds_total"):
+            assert (service.metrics.registry.get_sample_value(f"segmenter_{name}") or 0) > 0
         service.worker._parts.snapshots.close()
         service.worker._parts.snapshots.follow([])
         for _ in range(6):
