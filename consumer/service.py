@@ -32,12 +32,11 @@ from consumer.kafka_clients import (
     reader_settings,
     transactional_id,
 )
-from consumer.kept import KeptStates
 from consumer.metrics import Metrics
 from consumer.model_log import CoordinatorProcess, ModelReader, catalog_of
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
-from consumer.restore import RestoreCancelled, Restorer, Surroundings
+from consumer.restore import KeptStates, RestoreCancelled, Restorer, Surroundings
 from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter
 from consumer.topics import TopicNames, require
 from consumer.transaction import TransactionalOutput

@@ -17,12 +17,11 @@ from consumer.errors import StateUnknown, TopicError
 from consumer.failpoints import failpoint
 from consumer.http import Health
 from consumer.input import Input, Ownership
-from consumer.kept import KeptStates
 from consumer.metric_table import Stage
 from consumer.model_log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
-from consumer.restore import RestoreCancelled, Restorer, Source
+from consumer.restore import KeptStates, RestoreCancelled, Restorer, Source
 from consumer.snapshots import SnapshotWriter
 from consumer.topics import MOVE_FIX
 from online_model.engine import Step
@@ -195,9 +194,8 @@ class Worker:
 
     def _follow_rebalance(self, changed: Ownership) -> None:
         p, assigned = self._parts, changed.assigned
-        for partition in (
-            changed.dropped | assigned
-        ):  # what is assigned may have been lost and given back at once
+        # What is assigned may have been lost and given back at once.
+        for partition in changed.dropped | assigned:
             self._give_up(partition)
         p.recorder.rebalanced(changed.kinds, len(p.inputs.owned))
         p.snapshots.follow(p.core.engine.partitions)

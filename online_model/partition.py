@@ -235,12 +235,12 @@ class PartitionState:
         applied.touched, applied.how = rows[live], how[live]
         applied.topic, applied.offset = applied.topic[live], applied.offset[live]
 
-    def leave_segment(self, row: int) -> None:
-        """The customer of `row` is in no segment any more, as of the watermark."""
+    def leave_segment(self, rows: Int32Array | int) -> None:
+        """The customers of `rows` are in no segment any more, as of the watermark."""
         hot = self.store.rows.hot
-        hot["segment"][row] = SEGMENT_NONE
-        hot["since"][row] = self.watermark_us
-        hot["provisional"][row] = 0
+        hot["segment"][rows] = SEGMENT_NONE
+        hot["since"][rows] = self.watermark_us
+        hot["provisional"][rows] = 0
 
     def bury(self, row: int) -> None:
         """Erases the id of a forgotten customer; only a keyed hash and the time stay."""

@@ -77,9 +77,7 @@ class Publication:
             part.trigger_offset[:] = group.offset[at]
             part.actionable[:] = self.origin_live
             self.parts.append(part)
-            hot["segment"][rows] = SEGMENT_NONE
-            hot["since"][rows] = self.state.watermark_us
-            hot["provisional"][rows] = 0
+            self.state.leave_segment(rows)
         for row in group.row[group.status == FORGOTTEN]:
             hot["seq"][row] = 0
             self.state.bury(int(row))

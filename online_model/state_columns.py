@@ -50,8 +50,8 @@ class PartBuffer:
         """The rows of `state` from `low` on, as many as fit; valid until the next copy."""
         high = min(low + self.size, state.index.n)
         rows = Rows._make(array[: high - low] for array in self._rows)
-        for source, target in zip(state.store.rows, rows, strict=True):
-            target[...] = source[low:high]
+        for name in Rows._fields:
+            getattr(rows, name)[...] = getattr(state.store.rows, name)[low:high]
         ids, hashes = state.index.export(low, high)
         return RowPart(low, ids, hashes, rows)
 
@@ -73,7 +73,8 @@ def load_part(state: PartitionState, part: RowPart) -> None:
     """
     if part.low != state.index.n:
         raise ValueError(f"the part begins at row {part.low}, expected {state.index.n}")
-    for name, mine, theirs in zip(Rows._fields, state.store.rows, part.rows, strict=True):
+    for name in Rows._fields:
+        mine, theirs = getattr(state.store.rows, name), getattr(part.rows, name)
         if mine.dtype != theirs.dtype or mine.shape[1:] != theirs.shape[1:] or len(theirs) != part.n:
             raise ValueError(
                 f"column {name} is {theirs.dtype}{list(theirs.shape)}, "

@@ -1,7 +1,6 @@
 """Snapshots of partitions: written beside the loop, read at a restore."""
 
-from consumer.snapshots.loader import Damaged
-from consumer.snapshots.prefetch import SnapshotLoader
+from consumer.snapshots.loader import Damaged, SnapshotLoader
 from consumer.snapshots.store import SnapshotStore
 from consumer.snapshots.writer import Identity, SnapshotWriter, Taken
 

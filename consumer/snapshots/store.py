@@ -21,7 +21,7 @@ from consumer.snapshots.manifest import Manifest, decode, encode
 ORPHAN_AGE_S: Final = 3600.0
 
 
-class Output:
+class CountedFile:
     """A file being written that counts its bytes and their CRC-32."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
@@ -72,11 +72,11 @@ class SnapshotStore:
     def _folder(self, partition: int) -> str:
         return f"{self._root}/partition={partition}"
 
-    def create(self, partition: int, name: str) -> Output:
+    def create(self, partition: int, name: str) -> CountedFile:
         """A new file of rows."""
         folder = self._folder(partition)
         self._fs.create_dir(folder, recursive=True)
-        return Output(self._fs.open_output_stream(f"{folder}/{name}"))
+        return CountedFile(self._fs.open_output_stream(f"{folder}/{name}"))
 
     def read(self, partition: int, name: str) -> pa.Buffer:
         """All of a file."""

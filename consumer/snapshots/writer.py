@@ -24,7 +24,7 @@ from consumer.errors import StateUnknown
 from consumer.failpoints import failpoint
 from consumer.snapshots.columns import to_batch
 from consumer.snapshots.manifest import FORMAT, Manifest, ManifestPart
-from consumer.snapshots.store import Output, SnapshotStore
+from consumer.snapshots.store import CountedFile, SnapshotStore
 from online_model.partition import PartitionState
 from online_model.state_columns import PART_ROWS, PartBuffer, RowPart
 
@@ -61,7 +61,7 @@ class _Draft:
     cpu_s: float = 0.0
     parts: list[ManifestPart] = field(default_factory=list)
     rows: int = 0
-    output: Output | None = None
+    output: CountedFile | None = None
     parquet: pq.ParquetWriter | None = None
 
     def write(self, store: SnapshotStore, part: RowPart) -> None:

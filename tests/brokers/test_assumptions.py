@@ -22,7 +22,7 @@ from consumer.errors import TransactionAborted
 from consumer.input import Input
 from consumer.topics import TopicNames
 from consumer.transaction import SLOW_STEP_S, CommitTimes, State, TransactionalOutput
-from tests.brokers.proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy
+from tests.brokers.answer_proxy import END_TXN, TXN_OFFSET_COMMIT, AnswerProxy
 from tests.conftest import NewTopicCall
 
 pytestmark = pytest.mark.kafka
@@ -148,15 +148,15 @@ def test_a_commit_while_partitions_are_revoked_is_accepted(site: Site) -> None:
 
 
 @pytest.fixture
-def proxy(kafka: Broker) -> Iterator[Proxy]:
+def proxy(kafka: Broker) -> Iterator[AnswerProxy]:
     """A proxy before the broker."""
-    made = Proxy(kafka.bootstrap)
+    made = AnswerProxy(kafka.bootstrap)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("api", [END_TXN, TXN_OFFSET_COMMIT], ids=["EndTxn", "TxnOffsetCommit"])
-def test_a_repeated_request_never_hides_in_a_fast_step(site: Site, proxy: Proxy, api: int) -> None:
+def test_a_repeated_request_never_hides_in_a_fast_step(site: Site, proxy: AnswerProxy, api: int) -> None:
     """The answer is lost, the client asks again by itself: the step takes at least `SLOW_STEP_S`.
 
     So each such producer is replaced, before a late copy of the first request could end its next transaction.
@@ -176,7 +176,7 @@ def test_a_repeated_request_never_hides_in_a_fast_step(site: Site, proxy: Proxy,
     assert output.rebuilds["slow"] + output.rebuilds["disconnected"] >= 2
 
 
-def test_a_slow_answer_is_not_asked_for_twice(site: Site, proxy: Proxy) -> None:
+def test_a_slow_answer_is_not_asked_for_twice(site: Site, proxy: AnswerProxy) -> None:
     """The client waits for the answer: 300 ms of delay are one request, and no reason to replace anything."""
     member, output = site.member("a"), site.output(proxy.bootstrap)
     settle(member)

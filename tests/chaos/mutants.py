@@ -15,7 +15,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from msgspec import structs
 
-from consumer import reapply, service
+from consumer import service
 from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core, Positions
@@ -24,8 +24,8 @@ from consumer.input import Input
 from consumer.kafka_clients import consumer_settings
 from consumer.log_reader import LogReader
 from consumer.output import Payload, PayloadMaker
-from consumer.reapply import Commits, Reapplication
-from consumer.restore import Restored, Restorer
+from consumer.restore import Restored, Restorer, reapply
+from consumer.restore.reapply import Commits, Reapplication
 from consumer.snapshots import SnapshotStore, loader
 from consumer.snapshots.manifest import Manifest
 from consumer.worker import Worker

@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -202,7 +201,6 @@ def _reap() -> None:
         if not pid:
             return
         _say(pid=pid, code=os.waitstatus_to_exitcode(status))
-        time.sleep(0)
 
 
 if __name__ == "__main__":

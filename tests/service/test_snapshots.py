@@ -16,6 +16,7 @@ import pytest
 
 from consumer.brokers import Broker
 from consumer.errors import StateUnknown
+from consumer.log_reader import LogReader
 from consumer.service import Service
 from consumer.snapshots import SnapshotStore
 from tests.online_model.test_rebuild import contents
@@ -24,14 +25,14 @@ from tests.service.world import (
     PARTITIONS,
     World,
     check_chain,
-    features,
     is_settled,
-    same_features,
     snapshot_folder,
     turn_until,
 )
 
 pytestmark = pytest.mark.kafka
+
+ROOT = Path(__file__).parents[2]
 
 States = dict[int, list[list[Any]]]
 
@@ -187,16 +188,41 @@ def test_a_snapshot_that_cannot_be_trusted_is_passed_over(
 
 
 def test_without_any_snapshot_the_input_is_read_again(halfway: Halfway) -> None:
-    """Features and published segments are the same; only what drivers compare with is forgotten."""
+    """As long as every change is still there, the state is the same to the last bit."""
     world = halfway.elsewhere()
     shutil.rmtree(world.config.snapshots.uri)
-    with world.service(halfway.end_us) as service:
-        turn_until(service, lambda: len(service.core.engine.partitions) == PARTITIONS)
-        assert sources(service) == {"input": PARTITIONS}
-        mine = features(service.core)
-    with halfway.elsewhere().service(halfway.end_us) as service:
-        turn_until(service, lambda: len(service.core.engine.partitions) == PARTITIONS)
-        assert same_features(mine, features(service.core))
+    after, found = restored(world, halfway.end_us)
+    assert found == {"input": PARTITIONS}
+    assert after == halfway.before
+
+
+def test_a_retention_shorter_than_the_snapshot_halts(
+    halfway: Halfway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records between snapshot and last commit are gone: nobody guesses, and the message has the way out."""
+    world, real = halfway.elsewhere(), LogReader.bounds
+
+    def gone(self: LogReader, topic: str, partition: int) -> tuple[int, int]:
+        low, high = real(self, topic, partition)
+        return (high, high) if topic in world.names.inputs else (low, high)
+
+    monkeypatch.setattr(LogReader, "bounds", gone)
+    with pytest.raises(StateUnknown, match="no longer in the input topics") as failure:
+        restored(world, halfway.end_us)
+    assert "retention" in failure.value.fix
+
+
+def test_the_newest_snapshots_of_all_partitions_make_one_table(
+    halfway: Halfway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As README shows it."""
+    monkeypatch.chdir(halfway.folder.parent)
+    text = (ROOT / "README.md").read_text().split("```python")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(text.replace("snapshots/segmenter", halfway.folder.name), names)
+    assert names["customers"]["customer_id"].is_unique
+    rows = sum(json.loads(path.read_text())["rows"] for path in newest(halfway.folder))
+    assert len(names["customers"]) == rows > 150
 
 
 def test_another_partition_count_is_refused(halfway: Halfway) -> None:

@@ -5,7 +5,8 @@ there and can be trusted the input is applied again up to it, silently:
 
     kept memory      of a partition that was revoked a moment ago
     a snapshot       complete, undamaged, of this specification and no newer than the audit log
-    the whole input  otherwise; published segments come from the output topics then
+    the whole input  otherwise; where old changes are gone, segments come from the current topic and what
+                     drivers compare with is forgotten
     nothing          if there is no audit record, snapshot, output or committed offset: a fresh partition
 
 Decisions are differences against what was published, so nothing is published twice.
@@ -25,11 +26,11 @@ from confluent_kafka import Consumer, KafkaException, Message
 from consumer.core import Core
 from consumer.errors import BrokerUnreachable, SegmenterError, StateUnknown
 from consumer.failpoints import failpoint
-from consumer.kept import KeptStates
 from consumer.log_reader import LogReader
-from consumer.reapply import Commits, Reapplication
+from consumer.restore.kept import KeptStates, Source
+from consumer.restore.reapply import Commits, Reapplication
+from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
 from consumer.snapshots import SnapshotLoader, SnapshotStore
-from consumer.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
 from consumer.topics import TopicNames
 from online_model.active_model import ActiveModel
 from online_model.intake import Intake
@@ -60,16 +61,6 @@ class Restored:
     commits: int
     source: str = "fresh"
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A state that holds commit `n` in all its rows; offsets before `first` are not needed any more."""
-
-    name: str
-    state: PartitionState
-    n: int
-    first: list[int]
 
 
 class RestoreCancelled(Exception):
@@ -244,16 +235,20 @@ class Restorer:
     def _bring_up(self, log: LogReader, source: Source, audit: AuditRecord) -> None:
         """Applies what was committed after the source's commit."""
         names, partition, inputs = self._names, source.state.number, self._names.inputs
-        from_input = source.name == "input"
-        if from_input:
+        is_whole = True
+        try:
+            commits = Commits.of(Tail.read(log, names, partition, source.n), inputs)
+        except Incomplete as problem:
+            if source.name != "input":
+                raise
+            _log.warning("not everything published is still there", partition=partition, problem=str(problem))
+            is_whole = False
             refused = refused_offsets(list(log.all_of(names.dlq, partition)), inputs)
             commits = Commits.without_changes(audits_after(log, names.audit, partition, 0), inputs, refused)
-        else:
-            commits = Commits.of(Tail.read(log, names, partition, source.n), inputs)
         again = Reapplication(self._core, inputs, source.state, commits, self._priors)
         again.run(log, source.first, lambda left: self._around.progress(partition, left))
         failpoint("restore.replayed")
-        if from_input:
+        if not is_whole:
             self._read_published(log, source.state)
         failpoint("restore.published")
         source.state.extents = None

@@ -21,7 +21,7 @@ from confluent_kafka import Message
 from consumer.core import Core
 from consumer.failpoints import failpoint
 from consumer.log_reader import LogReader, Ranges
-from consumer.tail import Tail
+from consumer.restore.tail import Tail
 from online_model.partition import PartitionState
 from online_model.poll import Poll
 from online_model.rebuild import Published, apply_again, publish_again

@@ -1,16 +1,26 @@
-"""States of partitions that were given up a moment ago: a quick return goes on from them."""
+"""States that a restore can go on from, and those of partitions given up a moment ago."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
-if TYPE_CHECKING:
-    from consumer.restore import Source
+from online_model.partition import PartitionState
 
 #: A member that is back after a rebalance is back within this; memory is not held longer.
 KEPT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A state that holds commit `n` in all its rows; offsets before `first` are not needed any more."""
+
+    name: str
+    state: PartitionState
+    n: int
+    first: list[int]
 
 
 class KeptStates:

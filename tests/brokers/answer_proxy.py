@@ -14,7 +14,7 @@ END_TXN = 26
 TXN_OFFSET_COMMIT = 28
 
 
-class Proxy:
+class AnswerProxy:
     """Stands before one broker. `seen`: requests by API key.
 
     `lose` and `delay_s` apply to the next answers of an API: lost means that the broker has done it, and the
