@@ -217,7 +217,7 @@ class Engine:
             if state is None:
                 continue
             events = np.flatnonzero(code == number * N_TOPICS + topic)
-            mine = _rejects_of(poll.rejects, np.flatnonzero(rejected == number * N_TOPICS + topic))
+            mine = poll.rejects.take(np.flatnonzero(rejected == number * N_TOPICS + topic))
             state.intake.offer(topic, Chunk(batch, events, mine, next_offset, poll.raw))
         for (number, topic), at_end in poll.at_end.items():
             if number in self.partitions:
@@ -232,7 +232,7 @@ class Engine:
         publication = Publication(state, self.plan, self.active, origin_live=self.is_live(state, now_us))
         publication.exits(applied.exits)
         scanned = self._evaluate(state, applied, publication)
-        rejects = Rejects.concat(applied.rejects)
+        rejects = Rejects.concat(applied.rejects).in_order()
         changes = publication.changes()
         return PartitionStep(
             partition=state.number,
@@ -371,19 +371,3 @@ class Engine:
         add_rows(statistics, self.active.gauge, raw, x, label, d2)
         # A point with gaps has no place in a learner that knows no missing values.
         return x[(label >= 0) & np.isfinite(x).all(axis=1)] if self.settings.keep_points else None
-
-
-def _rejects_of(rejects: Rejects, rows: npt.NDArray[np.intp]) -> Rejects:
-    if len(rows) == rejects.n:
-        return rejects
-    if not len(rows):
-        return Rejects.empty()
-    return Rejects(
-        rejects.topic[rows],
-        rejects.partition[rows],
-        rejects.offset[rows],
-        [rejects.reasons[i] for i in rows],
-        [rejects.details[i] for i in rows],
-        [rejects.keys[i] for i in rows],
-        [rejects.values[i] for i in rows],
-    )

@@ -258,25 +258,14 @@ class Intake:
         offset = int(chunk.batch.offset[chunk.events[cut]])
         before = chunk.rejects.offset < offset
         rest = Chunk(
-            chunk.batch, chunk.events[cut:], _rejects_at(chunk.rejects, ~before), chunk.next_offset, chunk.raw
+            chunk.batch,
+            chunk.events[cut:],
+            chunk.rejects.take(np.flatnonzero(~before)),
+            chunk.next_offset,
+            chunk.raw,
         )
         if cut == 0 and not before.any():
             return None, rest
         return Chunk(
-            chunk.batch, chunk.events[:cut], _rejects_at(chunk.rejects, before), offset, chunk.raw
+            chunk.batch, chunk.events[:cut], chunk.rejects.take(np.flatnonzero(before)), offset, chunk.raw
         ), rest
-
-
-def _rejects_at(rejects: Rejects, which: npt.NDArray[np.bool_]) -> Rejects:
-    rows = np.flatnonzero(which)
-    if len(rows) == rejects.n:
-        return rejects
-    return Rejects(
-        rejects.topic[rows],
-        rejects.partition[rows],
-        rejects.offset[rows],
-        [rejects.reasons[i] for i in rows],
-        [rejects.details[i] for i in rows],
-        [rejects.keys[i] for i in rows],
-        [rejects.values[i] for i in rows],
-    )

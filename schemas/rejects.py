@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.batch import Int32Array, Int64Array, UInt8Array
 from schemas.records import RawRecords
@@ -90,6 +91,24 @@ class Rejects:
             [key for part in parts for key in part.keys],
             [value for part in parts for value in part.values],
         )
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Rejects:
+        """The rejects at positions `rows`, in that order."""
+        if not self.n:
+            return self
+        return Rejects(
+            self.topic[rows],
+            self.partition[rows],
+            self.offset[rows],
+            [self.reasons[i] for i in rows],
+            [self.details[i] for i in rows],
+            [self.keys[i] for i in rows],
+            [self.values[i] for i in rows],
+        )
+
+    def in_order(self) -> Rejects:
+        """By topic and offset: those of one partition, however its records were polled."""
+        return self.take(np.lexsort((self.offset, self.topic)))
 
     def count_by_reason(self) -> dict[Reason, int]:
         """Number of records per reason, only reasons that occur, in the order of `Reason`."""
