@@ -34,6 +34,10 @@ _log = structlog.get_logger("snapshots")
 _PARQUET: Final = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
 
 
+#: Share of a core that snapshots may take: after a part they rest until it is kept.
+CPU_SHARE: Final = 0.04
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """One attempt: `bytes`, `seconds` from its first part to the manifest, `cpu_s` of processor time.
@@ -104,7 +108,8 @@ class Identity:
 class SnapshotWriter:
     """One snapshot at a time, of the partition whose last one is oldest.
 
-    `interval_s` between two snapshots of a partition, `keep` of them are kept. Failures are reported and the
+    `interval_s` between two snapshots of a partition, longer where the processor time that they may take asks
+    for it; `keep` of them are kept. Failures are reported and the
     next attempt is made an interval later; they never reach the loop.
     """
 
@@ -128,6 +133,7 @@ class SnapshotWriter:
         self._made = 0
         self._newest: dict[int, int] = {}
         self._is_lost = False
+        self._rests_until_s = 0.0
 
     def follow(self, partitions: Iterable[int]) -> None:
         """The partitions that are live now. The first snapshots are spread over an interval."""
@@ -144,7 +150,7 @@ class SnapshotWriter:
     @property
     def wants_part(self) -> bool:
         """Whether the loop should finish its commit and let a part be copied."""
-        if self._background.is_busy:
+        if self._background.is_busy or self._monotonic() < self._rests_until_s:
             return False
         return self._draft is not None or self._next_due() is not None
 
@@ -200,16 +206,25 @@ class SnapshotWriter:
         return taken
 
     def _copy(self, draft: _Draft, state: PartitionState, n: int) -> None:
-        begun = time.thread_time()
+        begun, began_s = time.thread_time(), self._monotonic()
         assert self._buffer is not None
         part = self._buffer.copy(state, draft.rows)
         offsets = dict(zip(self._identity.topics, state.next_offset.tolist(), strict=True))
         draft.parts.append(ManifestPart(part.low, part.n, n, offsets))
         draft.rows += part.n
-        draft.cpu_s += time.thread_time() - begun
+        copying_s = time.thread_time() - begun
+        draft.cpu_s += copying_s
         failpoint("snapshot.copied")
         manifest = self._manifest(draft, state, n) if draft.rows == state.index.n else None
-        self._background.start(lambda: self._write(draft, part, manifest))
+
+        def write() -> Taken | None:
+            writing = time.thread_time()
+            taken = self._write(draft, part, manifest)
+            cost_s = copying_s + time.thread_time() - writing
+            self._rests_until_s = began_s + cost_s / CPU_SHARE
+            return taken
+
+        self._background.start(write)
 
     def _make_buffer(self, state: PartitionState) -> None:
         """On the thread: touching its pages for the first time takes longer than a copy."""

@@ -60,6 +60,7 @@ def _snapshots_all_the_time() -> None:
         return SnapshotWriter(store, identity, 0.05, keep)
 
     patch(service, "SnapshotWriter", often)
+    patch(writer, "CPU_SHARE", 1.0)
     patch(writer, "PartBuffer", lambda like: PartBuffer(like, 40))
 
 

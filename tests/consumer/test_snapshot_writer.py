@@ -30,8 +30,9 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of five rows."""
+    """Parts of five rows, and no rest between them."""
     monkeypatch.setattr(writer, "PartBuffer", lambda like: PartBuffer(like, 5))
+    monkeypatch.setattr(writer, "CPU_SHARE", float("inf"))
 
 
 @pytest.fixture
@@ -110,6 +111,23 @@ def test_one_that_is_under_way_leaves_nothing(tmp_path: Path, state: PartitionSt
     assert names(tmp_path) == {"parquet"}
     made.follow([])
     assert names(tmp_path) == set()
+    made.close()
+
+
+def test_parts_rest_for_their_share_of_the_processor(
+    tmp_path: Path, state: PartitionState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a share of one in a hundred the next part comes a hundred times the cost of the last one later."""
+    monkeypatch.setattr(writer, "CPU_SHARE", 0.01)
+    made, clock = make(SnapshotStore(str(tmp_path), "app"))
+    while made._draft is None or made._background.is_busy:
+        turn(made, state, 7)
+    cost_s = made._draft.cpu_s
+    wanted = []
+    for wait in (0, 99, 3):
+        clock.now += wait * cost_s
+        wanted.append(made.wants_part)
+    assert wanted == [False, False, True]
     made.close()
 
 
