@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.lives import Verdict
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.plans import chains
-from tests.chaos.scenarios import SCENARIOS, Verdict
+from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.stage import Stage
 from tests.chaos.storm import Storm
 
@@ -110,7 +111,9 @@ def carry_out(stage: Stage, wanted: list[str], seed: int, sizes: Sizes, ledger: 
             entry = ledger.add(id, verdict, time.monotonic() - begun)
             if entry["verdict"] != "void":
                 break
-        what = f"{entry['verdict']:4} {entry['seconds']:5.1f} s  {', '.join(entry['faults'])}"
+        times = Counter(entry["faults"]).items()
+        faults = ", ".join(fault if n == 1 else f"{fault} x{n}" for fault, n in times)
+        what = f"{entry['verdict']:4} {entry['seconds']:5.1f} s  {faults}"
         if id.startswith("mutant:"):
             what = f"{'caught' if entry['problems'] else 'MISSED'} {entry['seconds']:5.1f} s"
         print(f"[{number}/{len(wanted)}] {id:32} {what}", flush=True)

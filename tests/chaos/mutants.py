@@ -28,6 +28,7 @@ from consumer.restore import Restored, Restorer, reapply
 from consumer.restore.reapply import Commits, Reapplication
 from consumer.snapshots import SnapshotStore, loader
 from consumer.snapshots.manifest import Manifest
+from consumer.transaction import TransactionalOutput
 from consumer.worker import Worker
 from online_model import state_columns
 from online_model.engine import Engine, PartitionStep, Step
@@ -265,6 +266,12 @@ def _counts_again() -> None:
     patch(Restorer, "_restore", zero)
 
 
+def _keeps_producer() -> None:
+    """No new epoch after a step that may have been repeated, or after an error."""
+    patch(TransactionalOutput, "_suspect", lambda self, reason: None)
+    patch(TransactionalOutput, "_on_error", lambda self, error: None)
+
+
 MUTANTS: Final[dict[str, Mutant]] = {
     "offset_plus_one": Mutant("commits one offset too many", "kills", lambda: _moved_end(1)),
     "offset_minus_one": Mutant("commits one offset too few", "kills", lambda: _moved_end(-1)),
@@ -287,6 +294,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "snapshot_mixed_files": Mutant(
         "reads rows of one snapshot under another's manifest", "snapshots", _mixed_files
+    ),
+    "keeps_producer": Mutant(
+        "goes on with a producer whose requests may be under way", "stray_end", _keeps_producer
     ),
     "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
 }

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.scenarios import Leg, Verdict, kill_chain
+from tests.chaos.lives import Leg, Verdict, kill_chain
 from tests.chaos.stage import Options, Stage
 
 #: Reached in every turn.
@@ -58,6 +58,8 @@ ABORT: Final = ("abort.before", "abort.after", "payload.retry", "producer.rebuil
 STOP: Final = ("shutdown.begin", "shutdown.committed", "shutdown.closed")
 #: Reached when another worker joins.
 JOIN: Final = ("revoke.callback", "drop.settled", "rebalance.dropped")
+#: Reached when the group has gone on without the worker.
+LOST: Final = ("lost.callback",)
 #: Reached by the coordinator, which is busy only where nothing is scripted.
 FOLD: Final = ("coordinator.fold", "publish.before", "publish.produced", "publish.after")
 CALIBRATE: Final = ("calibration.begin", "calibration.end")
@@ -93,6 +95,8 @@ def leg_at(name: str, rng: random.Random) -> Leg:
         return Leg(name, f"{name}=kill", "stop", 6)
     if name in JOIN:
         return Leg(name, f"{name}=kill", "join", 9)
+    if name in LOST:
+        return Leg(name, f"{name}=kill", "freeze", 6)
     if name in FOLD or name in CALIBRATE:
         return Leg(name, f"{name}=kill", "wait")
     often = _TIMES.get(name.split(".", maxsplit=1)[0])
@@ -130,6 +134,8 @@ def chains(seed: int, rounds: int, inputs: int) -> list[Chain]:
     for number in range(max(1, rounds // 2)):
         for name in JOIN:
             add([leg_at(name, rng)], Options(1, several=True, settings={"commit.interval_ms": 100}))
+        for name in LOST:
+            add([leg_at(name, rng)], Options(1, settings={"commit.interval_ms": 100}))
         free = {"commit.max_events": 150, "commit.interval_ms": 20}
         add([leg_at(name, rng) for name in FOLD], Options(1, scripted=False, settings=free))
         if number == 0:

@@ -1,127 +1,18 @@
-"""Runs with faults at chosen moments: each must end as if nothing had happened."""
+"""Runs with faults at chosen moments, among them those that mutants are held against."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import Producer
 
-from consumer.exit_codes import ExitCode
+from tests.chaos.lives import LEG_S, Leg, Verdict, judge, kill_chain, live_leg, wait_for_commits
 from tests.chaos.nursery import Child
-from tests.chaos.oracle import State, invariants, same_outcome, same_readers
 from tests.chaos.stage import Options, Run, Stage, Stuck
-from tests.chaos.verified import verified
-
-#: How long a process with a trap may take to reach it.
-_LEG_S: Final = 40.0
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What came of a run. `problems`: what does not hold; `faults`: what was done to it, as it happened.
-
-    `missed`: faults that were planned and did not happen; a run with none that happened is void.
-    """
-
-    problems: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
-
-    @property
-    def is_void(self) -> bool:
-        """Whether nothing was done to it."""
-        return not self.faults and not self.problems
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One life of a worker: `traps` as failpoints; `then` happens after `after` commits of its own.
-
-    `name`: the failpoint that must fire and end the process.
-    """
-
-    name: str
-    traps: str
-    then: str = ""
-    after: int = 3
-
-
-def judge(run: Run, verdict: Verdict) -> None:
-    """Stops the run and adds what does not hold."""
-    outcome = run.finish()
-    verdict.problems += run.traceback()
-    if run.options.calm:
-        ended = [c.code for c in run.children if c.code not in (ExitCode.OK, -signal.SIGKILL)]
-        verdict.problems += [f"a worker ended by itself with code {code}" for code in ended]
-    verdict.problems += invariants(outcome, run.inputs.ends)
-    verdict.problems += same_readers(run.observer, outcome)
-    expected = run.stage.expected(run.inputs.seed, run.options.n_models if run.options.scripted else 1)
-    if run.options.several or not run.options.scripted:
-        outcome.state.update(_checked(run, outcome.state, verdict))
-    if run.options.scripted:
-        verdict.problems += same_outcome(outcome, expected)
-    verdict.problems += verified(run)
-    verdict.faults += [f"{f['failpoint']} {f['action']}" for f in run.fired]
-
-
-def _checked(run: Run, held: State, verdict: Verdict) -> State:
-    """What a new worker restores, after a comparison with the memory of those that were stopped.
-
-    Where nothing is scripted the last of them may have moved on its watermark without anything to commit.
-    """
-    restored = run.restored()
-    same = [p for p, place in held["partitions"].items() if restored["partitions"].get(p) == place]
-    for part in ("features",):
-        mine = {key: value for key, value in held[part].items() if key.partition("/")[0] in same}
-        wrong = [key for key, value in mine.items() if restored[part].get(key) != value]
-        if wrong:
-            verdict.problems.append(f"{part} of {len(wrong)} are not what is restored, first {wrong[:3]}")
-    return restored
-
-
-def live_leg(run: Run, leg: Leg, instance: str = "a") -> Child:
-    """One life: starts a worker with traps and returns when it has ended or everything is done."""
-    child, before = run.start(leg.traps, instance), run.observer.commits
-    end, acted = time.monotonic() + _LEG_S, False
-    while child.code is None and time.monotonic() < end:
-        if not acted and leg.then and run.observer.commits >= before + leg.after:
-            acted = True
-            if leg.then == "stop":
-                child.signal(signal.SIGTERM)
-            elif leg.then == "join":
-                run.start(instance="b")
-        if run.is_done and leg.then not in ("stop", "wait"):
-            break
-        time.sleep(0.01)
-    return child
-
-
-def kill_chain(stage: Stage, seed: int, legs: list[Leg], options: Options) -> Verdict:
-    """One run whose worker is killed at a failpoint, started again, killed at the next one, and so on."""
-    verdict = Verdict()
-    with Run(stage, seed, "kills", options) as run:
-        try:
-            for leg in legs:
-                before = len(run.fired)
-                live_leg(run, leg)
-                names = [f["failpoint"] for f in run.fired[before:]]
-                if leg.name not in names:
-                    verdict.missed.append(leg.name)
-                    for child in run.children:
-                        child.signal(signal.SIGKILL)
-            run.wait_until_live(run.start())
-            run.wait_until_done()
-            judge(run, verdict)
-        except Stuck as stuck:
-            verdict.problems.append(f"stuck: {stuck}")
-    return verdict
-
-
-# -- scenarios that mutants are held against ---------------------------------------------------
+from tests.chaos.stray import stray_end
 
 
 def kills(stage: Stage, seed: int, mutant: str = "") -> Verdict:
@@ -152,6 +43,28 @@ def snapshots(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     if "snapshot loaded" not in verdict.faults:
         verdict.missed.append("snapshot loaded")
         verdict.faults.clear()  # void: nothing was restored from a snapshot
+    return verdict
+
+
+def disk(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A disk that is full now and then, then slow, while workers die: commits go on, restores are right."""
+    full = "snapshot.part=raise:full%0.2;snapshot.written=raise:full%0.3"
+    slow = "snapshot.part=sleep:250%1;snapshot.written=sleep:900%1"
+    legs = [Leg("commit.after", f"{traps};commit.after=kill@{n}") for traps, n in ((full, 12), (slow, 9))]
+    options = Options(3, mutant=mutant, settings={"commit.interval_ms": 40})
+    verdict = Verdict()
+    with Run(stage, seed, "disk", options) as run:
+        try:
+            for leg in legs:
+                live_leg(run, leg)
+            run.start(full, seed=seed)
+            run.wait_until_done()
+            failures = sum("snapshot failed" in child.text for child in run.children)
+            if failures < len(legs):
+                verdict.missed.append("a snapshot that fails")
+            judge(run, verdict)
+        except Stuck as stuck:
+            verdict.problems.append(f"stuck: {stuck}")
     return verdict
 
 
@@ -209,7 +122,7 @@ def zombie(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     """A worker stands still before a commit until others have taken over, and then goes on."""
 
     def standing(run: Run, stopped: Child, _: Verdict) -> None:
-        end = time.monotonic() + _LEG_S
+        end = time.monotonic() + LEG_S
         while not run.fired:
             if stopped.code is not None or time.monotonic() > end:
                 raise Stuck(f"it ended before its commit: {stopped.text[-1500:]}")
@@ -231,7 +144,7 @@ def group_lost(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     """The group's offsets are gone: the audit log knows."""
 
     def losing(run: Run, first: Child, verdict: Verdict) -> None:
-        first.wait(_LEG_S)
+        first.wait(LEG_S)
         run.rename_group()
         verdict.faults.append("group lost")
 
@@ -244,7 +157,7 @@ def open_transaction(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     def straying(run: Run, first: Child, verdict: Verdict) -> None:
         wait_for_commits(run, 6)
         stray = open_stray(run)
-        first.wait(_LEG_S)
+        first.wait(LEG_S)
         second = run.start()
         time.sleep(2.5)
         stray.abort_transaction(10)
@@ -274,14 +187,6 @@ def open_stray(run: Run) -> Producer:
     return stray
 
 
-def wait_for_commits(run: Run, n: int) -> None:
-    """Until the run has `n` audit records, or is done."""
-    end = time.monotonic() + _LEG_S
-    while run.observer.commits < n and not run.is_done and time.monotonic() < end:
-        run.revive()
-        time.sleep(0.01)
-
-
 Scenario = Callable[[Stage, int, str], Verdict]
 SCENARIOS: Final[dict[str, Scenario]] = {
     "kills": kills,
@@ -292,4 +197,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "zombie": zombie,
     "group_lost": group_lost,
     "open_transaction": open_transaction,
+    "stray_end": stray_end,
+    "disk": disk,
 }

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.chaos.lives import Verdict, judge
 from tests.chaos.nursery import Child
 from tests.chaos.plans import ABORT, START, TURN, leg_at
-from tests.chaos.scenarios import Verdict, judge, open_stray
+from tests.chaos.scenarios import open_stray
 from tests.chaos.stage import Options, Run, Stage, Stuck
 
 #: Faults and how often each is drawn; those of many seconds are rare.

@@ -1,0 +1,1 @@
+"""Files written by former versions, and what must be read from them."""
