@@ -116,6 +116,7 @@ class Recorder:
             partition=partition,
             source=restored.source,
             n=restored.commits,
+            replayed=restored.replayed,
             **{f"{phase}_s": round(seconds, 3) for phase, seconds in restored.seconds.items()},
         )
 

@@ -203,6 +203,7 @@ class Worker:
         if assigned:
             _log.info("partitions assigned", partitions=sorted(assigned))
         offsets: dict[tuple[int, int], int] = {}
+        replayed: dict[int, int] = {}
         wanted = sorted(assigned & p.inputs.owned)
         p.restorer.prepare(wanted)
         for done, partition in enumerate(wanted):
@@ -213,14 +214,16 @@ class Worker:
             try:
                 restored = p.restorer.restore(partition)
             except RestoreCancelled:
+                _log.info("restore given up", partition=partition)
                 continue  # the next turn hears of its loss, or the process stops
             p.payloads.commits[partition] = restored.commits
             p.recorder.restored(partition, restored)
             offsets |= restored.offsets
+            replayed[partition] = restored.replayed
         failpoint("live.before")
         p.inputs.go_live(offsets)
         failpoint("live.after")
-        p.snapshots.follow(p.core.engine.partitions)
+        p.snapshots.follow(p.core.engine.partitions, replayed)
         p.kept.let_go()
         p.recorder.live()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))

@@ -8,6 +8,7 @@ clock, on the watermark of its commit and on what had been read, and the dead le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,13 @@ class Published:
     provisional: npt.NDArray[np.bool_]
 
 
+class Moment(NamedTuple):
+    """Commit number `n`, which left the watermark `watermark_us`."""
+
+    n: int
+    watermark_us: int
+
+
 def apply_again(state: PartitionState, poll: Poll, watermark_us: int) -> None:
     """Applies the events of `poll`, all of this partition, up to the commit that left `watermark_us`.
 
@@ -61,21 +69,21 @@ def apply_again(state: PartitionState, poll: Poll, watermark_us: int) -> None:
 
 def publish_again(
     state: PartitionState,
-    commit: int,
+    commit: Moment,
     published: Published,
     plan: FeaturePlan,
     priors: npt.NDArray[np.float64] | None,
 ) -> None:
-    """Puts what commit number `commit` published into the rows that do not hold it yet.
+    """Puts what `commit` published into the rows that do not hold it yet.
 
-    To be called when the events of the commit, and none after them, have been applied. `priors`
-    float64[D] are those of the model that decided (None: not known; the features of the moment are not
-    kept then). Customers who have been erased since are left out.
+    To be called when the events of the commit have been applied, and none after them of these customers.
+    `priors` float64[D] are those of the model that decided (None: not known; the features of the moment are
+    not kept then). Customers who have been erased since are left out.
     """
     rows = state.index.find(published.ids)
     at = np.flatnonzero(rows >= 0)
     if state.extents is not None:
-        at = at[state.extents.commit_of(rows[at]) < commit]
+        at = at[state.extents.commit_of(rows[at]) < commit.n]
     rows, hot = rows[at], state.store.rows.hot
     # Of several changes of a customer the last one counts, which is what numpy's assignment does too.
     hot["seq"][rows] = published.seq[at]
@@ -87,5 +95,5 @@ def publish_again(
     if priors is None:
         state.store.rows.before[stay] = BEFORE_MISSING
     elif len(stay):
-        seen = evaluate(state.store.rows, stay, state.watermark_us, plan, priors)
+        seen = evaluate(state.store.rows, stay, commit.watermark_us, plan, priors)
         state.store.rows.before[stay] = to_bfloat16(seen.raw)

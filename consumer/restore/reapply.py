@@ -1,8 +1,9 @@
 """Applies the input of a partition again, up to its last commit.
 
-Windows do not depend on how events are grouped, so commits may be applied together. Not where a life ends:
-an event after a `closed` begins a new life, one before it is forgotten with the old. Nor where a commit
-published: the features of that moment are kept beside the segment. Such commits are applied one by one.
+Windows do not depend on how events are grouped, so commits are applied together. Not where a life ends: an
+event after a `closed` begins a new life, one before it is forgotten with the old; such commits are applied by
+themselves. Where a commit published, the features of that moment are kept beside the segment: it is the last
+of its group if a customer of it has events in the next one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, cast
 
@@ -24,13 +25,16 @@ from consumer.log_reader import LogReader, Ranges
 from consumer.restore.tail import Tail
 from online_model.partition import PartitionState
 from online_model.poll import Poll
-from online_model.rebuild import Published, apply_again, publish_again
+from online_model.rebuild import Moment, Published, apply_again, publish_again
 from schemas.batch import Topic
 from schemas.internal import AuditRecord
 from schemas.records import RawRecords
 
 #: What the text of an event that ends a life, or lets one end, contains.
 _ENDINGS: Final = (b"closed", b"forget", b"consent_profiling", b"\\u")
+
+#: Records of a group, about.
+_GROUP: Final = 20_000
 
 #: Share priors float64[D] of a model version; None if the version is not known.
 Priors = Callable[[int], npt.NDArray[np.float64] | None]
@@ -81,12 +85,45 @@ class Commits:
         offsets = np.array(to, np.int64).reshape(-1, len(inputs))
         return cls(columns[0], offsets, columns[1], columns[2], published, refused)
 
-    def one_by_one(self, offsets: list[int]) -> npt.NDArray[np.intp]:
-        """Where to cut: commits that published or hold `offsets` of the customer topic, and those before."""
-        at = np.searchsorted(self.to[:, Topic.CUSTOMER], np.array(offsets, np.int64), side="right")
+    def cuts(self, offsets: list[int]) -> npt.NDArray[np.intp]:
+        """Commits that a group may end with: those that published, and the last one.
+
+        Those that hold `offsets` of the customer topic, and those before them, are as `alone` says.
+        """
         said = np.array([i for i, changes in enumerate(self.published) if changes is not None], np.intp)
-        cuts = np.unique(np.concatenate([at - 1, at, said - 1, said, [0, len(self.to) - 1]]))
+        return np.unique(np.concatenate([self.alone(offsets), said, [len(self.to) - 1]])).astype(np.intp)
+
+    def alone(self, offsets: list[int]) -> npt.NDArray[np.intp]:
+        """Commits that a group must end with: those that hold `offsets`, and those before them."""
+        at = np.searchsorted(self.to[:, Topic.CUSTOMER], np.array(offsets, np.int64), side="right")
+        cuts = np.unique(np.concatenate([at - 1, at]))
         return cuts[(cuts >= 0) & (cuts < len(self.to))].astype(np.intp)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Commits that are applied together.
+
+    `records` of all of them, up to commit number `end`; `published`: those that published; `customers`
+    whose features at their commit are still to be read.
+    """
+
+    records: list[Message] = field(default_factory=list)
+    end: int = -1
+    published: list[int] = field(default_factory=list)
+    customers: set[bytes] = field(default_factory=set)
+
+    def takes(self, records: list[Message]) -> bool:
+        """Whether `records` may be applied before the features of `customers` are read."""
+        return len(self.records) < _GROUP and self.customers.isdisjoint([r.key() or b"" for r in records])
+
+    def add(self, records: list[Message], index: int, published: Published | None) -> None:
+        """Takes the records up to commit `index`, which published."""
+        self.records += records
+        self.end = index
+        if published is not None:
+            self.published.append(index)
+            self.customers.update(published.ids.to_bytes())
 
 
 class Reapplication:
@@ -108,6 +145,7 @@ class Reapplication:
         self._priors = priors
         self._refused = [np.array(sorted(offsets), np.int64) for offsets in commits.refused]
         self._ahead: list[deque[Message]] = [deque() for _ in inputs]
+        self._group = _Group()
 
     def run(self, log: LogReader, first: list[int], progress: Callable[[int], None]) -> None:
         """Reads the input from offsets `first` on; `progress` hears how many records are left."""
@@ -119,7 +157,8 @@ class Reapplication:
             (topic, number): (start, last)
             for topic, start, last in zip(self._inputs, first, end, strict=True)
         }
-        cuts = self._commits.one_by_one(self._ends_of_lives(log, ranges))
+        ends = self._ends_of_lives(log, ranges)
+        cuts, alone = self._commits.cuts(ends), set(self._commits.alone(ends).tolist())
         position, at = list(first), 0
         for chunk in chain(log.chunks(ranges), [[]]):
             for message in chunk:
@@ -129,10 +168,13 @@ class Reapplication:
             if not chunk:  # what is left are records that are no longer there
                 position = end
             while at < len(cuts) and self._is_read(position, int(cuts[at])):
-                self._commit(int(cuts[at]))
+                self._take(int(cuts[at]))
+                if int(cuts[at]) in alone:
+                    self._apply()
                 at += 1
             failpoint("restore.replay")
             progress(sum(max(last - place, 0) for place, last in zip(position, end, strict=True)))
+        self._apply()
 
     def _is_read(self, position: list[int], index: int) -> bool:
         cut = self._commits.to[index].tolist()
@@ -148,25 +190,37 @@ class Reapplication:
             if _stands_alone(message.value() or b"")
         ]
 
-    def _commit(self, index: int) -> None:
-        """Applies what has been read up to the commit at `index`, and what it published."""
-        commits, state = self._commits, self._state
-        cut = commits.to[index].tolist()
+    def _take(self, index: int) -> None:
+        """Takes what has been read up to the commit at `index` into the group."""
+        cut = self._commits.to[index].tolist()
         taken: list[Message] = []
         for code, queue in enumerate(self._ahead):
             while queue and int(queue[0].offset() or 0) < cut[code]:
                 taken.append(queue.popleft())
-        raw = self._records(taken)
+        if not self._group.takes(taken):
+            self._apply()
+        self._group.add(taken, index, self._commits.published[index])
+
+    def _apply(self) -> None:
+        """Applies the group and what its commits published; the next one begins."""
+        group, self._group = self._group, _Group()
+        if group.end < 0:
+            return
+        commits, state = self._commits, self._state
+        raw = self._records(group.records)
         batch, rejects = self._core.decoder.decode(raw)
+        cut = commits.to[group.end].tolist()
         moved = {(state.number, code): int(offset) for code, offset in enumerate(cut)}
-        apply_again(state, Poll(raw, batch, rejects, moved, {}), int(commits.watermark_us[index]))
-        published = commits.published[index]
-        if published is not None:
+        apply_again(state, Poll(raw, batch, rejects, moved, {}), int(commits.watermark_us[group.end]))
+        for index in group.published:
+            published = commits.published[index]
+            assert published is not None
+            at = Moment(int(commits.n[index]), int(commits.watermark_us[index]))
             priors = self._priors(int(commits.model_version[index]))
-            publish_again(state, int(commits.n[index]), published, self._core.plan, priors)
+            publish_again(state, at, published, self._core.plan, priors)
 
     def _records(self, messages: list[Message]) -> RawRecords:
-        """The records but those refused."""
+        """The records but those refused, by topic and offset."""
         topic = np.array([self._code[message.topic() or ""] for message in messages], np.uint8)
         offset = np.array([message.offset() for message in messages], np.int64)
         keep = np.ones(len(messages), np.bool_)

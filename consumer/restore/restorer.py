@@ -54,12 +54,14 @@ _BLOCK: Final = 50_000
 class Restored:
     """Where a partition goes on: next offset per input topic, and the number of its last audit record.
 
-    `source`: fresh, kept, snapshot or input; `seconds` per phase: audit, load, replay.
+    `source`: fresh, kept, snapshot or input; `replayed`: input records applied again on it; `seconds` per
+    phase: audit, load, replay.
     """
 
     offsets: dict[tuple[int, int], int]
     commits: int
     source: str = "fresh"
+    replayed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -159,7 +161,8 @@ class Restorer:
             self._go_on(source.state, audit)
             end = [audit.to_offsets[topic] for topic in self._names.inputs]
             offsets = {(partition, code): offset for code, offset in enumerate(end)}
-            return Restored(offsets, audit.n, source.name, watch.seconds)
+            replayed = sum(max(last - at, 0) for last, at in zip(end, source.first, strict=True))
+            return Restored(offsets, audit.n, source.name, replayed, watch.seconds)
         raise StateUnknown(  # pragma: no cover - the whole input is always a source
             f"partition {partition} cannot be restored", "see the warnings before this"
         )

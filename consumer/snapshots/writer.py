@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -135,11 +135,16 @@ class SnapshotWriter:
         self._is_lost = False
         self._rests_until_s = 0.0
 
-    def follow(self, partitions: Iterable[int]) -> None:
-        """The partitions that are live now. The first snapshots are spread over an interval."""
-        now, live = self._monotonic(), sorted(partitions)
+    def follow(self, partitions: Iterable[int], replayed: Mapping[int, int] | None = None) -> None:
+        """The partitions that are live now. The first snapshots are spread over an interval.
+
+        Those whose restore had the most input to apply again (`replayed`, records) come first: a process that
+        does not live for an interval would otherwise begin with the same ones each time.
+        """
+        now, live, weight = self._monotonic(), sorted(partitions), replayed or {}
         new = [partition for partition in live if partition not in self._due_s]
-        for number, partition in enumerate(new, 1):
+        new.sort(key=lambda partition: -weight.get(partition, 0))
+        for number, partition in enumerate(new):
             self._due_s[partition] = now + self._interval_s * number / len(new)
         self._due_s = {partition: self._due_s[partition] for partition in live}
         self._newest = {partition: n for partition, n in self._newest.items() if partition in self._due_s}

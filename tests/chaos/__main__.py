@@ -1,7 +1,7 @@
 """`python -m tests.chaos`: kills, storms and mutants, with a ledger that an interrupted run goes on from.
 
-Every run has an id (`chain:SEED:NUMBER`, `storm:SEED`, `mutant:NAME`, `scenario:NAME`); `--only ID` with the
-same `--seed` replays one.
+Every run has an id (`chain:SEED:NUMBER`, `storm:SEED`, `wide:SEED`: a storm on three brokers, `mutant:NAME`,
+`scenario:NAME`); `--only ID` with the same `--seed` replays one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +23,7 @@ from tests.chaos.mutants import MUTANTS
 from tests.chaos.plans import chains
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.stage import Stage
-from tests.chaos.storm import Storm
+from tests.chaos.storm import WEIGHTS, WIDE, Storm
 
 #: What a full run must have seen to count as one.
 MIN_KILLS: Final = 200
@@ -33,18 +35,24 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much to do: deaths per failpoint, random runs, inputs, mutants by name, scenarios by name."""
+    """How much to do: deaths per failpoint, random runs on one broker and on three (`wide`), inputs.
+
+    Mutants and scenarios by name.
+    """
 
     rounds: int
     storms: int
+    wide: int
     inputs: int
     mutants: tuple[str, ...]
     scenarios: tuple[str, ...]
     chains: int = 1000
 
 
-FULL: Final = Sizes(6, 55, 3, tuple(MUTANTS), tuple(SCENARIOS))
-SHORT: Final = Sizes(1, 2, 1, ("offset_plus_one", "no_payload_retry", "published_not_reread"), ("abort",), 3)
+FULL: Final = Sizes(6, 55, 10, 3, tuple(MUTANTS), tuple(SCENARIOS))
+SHORT: Final = Sizes(
+    1, 2, 0, 1, ("offset_plus_one", "no_payload_retry", "published_not_reread"), ("abort",), 3
+)
 
 
 class Ledger:
@@ -82,8 +90,8 @@ def run_one(stage: Stage, id: str, seed: int, sizes: Sizes) -> Verdict:
     kind, _, name = id.partition(":")
     if kind == "chain":
         return next(chain for chain in chains(seed, sizes.rounds, sizes.inputs) if chain.id == id).run(stage)
-    if kind == "storm":
-        return Storm(int(name), sizes.inputs).run(stage)
+    if kind in ("storm", "wide"):
+        return Storm(int(name), sizes.inputs, WIDE if kind == "wide" else WEIGHTS).run(stage)
     if kind == "scenario":
         return SCENARIOS[name](stage, 1, "")
     return SCENARIOS[MUTANTS[name].scenario](stage, 1, name)
@@ -97,14 +105,23 @@ def ids(seed: int, sizes: Sizes) -> list[str]:
         *(f"mutant:{name}" for name in sizes.mutants),
         *[chain.id for chain in chains(seed, sizes.rounds, sizes.inputs)][: sizes.chains],
         *(f"storm:{seed * 1000 + number}" for number in range(sizes.storms)),
+        *(f"wide:{seed * 1000 + 500 + number}" for number in range(sizes.wide)),
     ]
 
 
-def carry_out(stage: Stage, wanted: list[str], seed: int, sizes: Sizes, ledger: Ledger) -> None:
+def brokers_for(id: str) -> int:
+    """How many nodes the run called `id` is made for."""
+    return 3 if id.startswith("wide:") else 1
+
+
+def carry_out(
+    stages: Callable[[int], Stage], wanted: list[str], seed: int, sizes: Sizes, ledger: Ledger
+) -> None:
     """Runs what the ledger does not have yet, and says how each ended."""
     for number, id in enumerate(wanted, 1):
         if ledger.entries.get(id, {}).get("verdict") in ("pass", "fail"):
             continue
+        stage = stages(brokers_for(id))
         for _ in range(_TRIES):
             begun = time.monotonic()
             verdict = run_one(stage, id, seed, sizes)
@@ -127,7 +144,7 @@ def summary(ledger: Ledger, wanted: list[str], full: bool) -> dict[str, Any]:
     mutants = [e for e in entries if e["id"].startswith("mutant:")]
     runs = [e for e in entries if not e["id"].startswith("mutant:")]
     traps = Counter(fault.split()[0] for e in runs for fault in e["faults"] if fault.endswith(" kill"))
-    storms = [e for e in runs if e["id"].startswith("storm:")]
+    storms = [e for e in runs if e["id"].startswith(("storm:", "wide:"))]
     other = Counter(fault for e in storms for fault in e["faults"] if " " not in fault)
     found: dict[str, Any] = {
         "runs": len(runs),
@@ -135,6 +152,7 @@ def summary(ledger: Ledger, wanted: list[str], full: bool) -> dict[str, Any]:
         "failpoint_kills": sum(traps.values()),
         "failpoints": len(traps),
         "storms": sum(e["verdict"] == "pass" for e in storms),
+        "storms_on_three_brokers": sum(e["id"].startswith("wide:") for e in storms),
         "storm_faults": dict(sorted(other.items())),
         "failed": [e["id"] for e in runs if e["verdict"] == "fail"],
         "void": [e["id"] for e in runs if e["verdict"] == "void"],
@@ -161,9 +179,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", action="append", help="id of a run (or its beginning); may be repeated")
     parser.add_argument("--resume", action="store_true", help="go on with the ledger that is there")
     parser.add_argument("--out", type=Path, default=Path("out/chaos"), help="ledger, logs and scripts")
-    parser.add_argument(
-        "--brokers", type=int, default=1, help="nodes of the cluster (3: three copies of all)"
-    )
+    parser.add_argument("--brokers", type=int, help="nodes of the cluster for all runs (3: three copies)")
     options = parser.parse_args(arguments)
     sizes = SHORT if options.short else FULL
     wanted = ids(options.seed, sizes)
@@ -175,8 +191,19 @@ def main(arguments: list[str]) -> int:
     if not options.resume:
         shutil.rmtree(logs, ignore_errors=True)
     print(f"seed {options.seed}, {len(wanted)} runs, ledger {options.out / 'ledger.jsonl'}", flush=True)
-    with Stage(logs, options.brokers) as stage:
-        carry_out(stage, wanted, options.seed, sizes, ledger)
+    with ExitStack() as opened:
+        # One cluster at a time: the first runs all need the small one, and it is closed before the other.
+        stages: dict[int, Stage] = {}
+
+        def stage_of(brokers: int) -> Stage:
+            brokers = options.brokers or brokers
+            if brokers not in stages:
+                opened.close()
+                stages.clear()
+                stages[brokers] = opened.enter_context(Stage(logs, brokers))
+            return stages[brokers]
+
+        carry_out(stage_of, wanted, options.seed, sizes, ledger)
     found = summary(ledger, wanted, full=not options.short and not options.only)
     for name, value in found.items():
         print(f"{name:18} {value}")

@@ -24,7 +24,7 @@ from consumer.input import Input
 from consumer.kafka_clients import consumer_settings
 from consumer.log_reader import LogReader
 from consumer.output import Payload, PayloadMaker
-from consumer.restore import Restored, Restorer, reapply
+from consumer.restore import Restored, Restorer, Source, reapply
 from consumer.restore.reapply import Commits, Reapplication
 from consumer.snapshots import SnapshotStore, loader
 from consumer.snapshots.manifest import Manifest
@@ -35,6 +35,7 @@ from online_model.engine import Engine, PartitionStep, Step
 from online_model.intake import Release
 from online_model.partition import Applied, PartitionState
 from online_model.state_columns import Extent
+from schemas.internal import AuditRecord
 from schemas.records import RawRecords
 
 
@@ -266,6 +267,22 @@ def _counts_again() -> None:
     patch(Restorer, "_restore", zero)
 
 
+def _published_late() -> None:
+    """Keeps the features of a customer as they are a while after the decision."""
+    patch(reapply._Group, "takes", lambda self, records: True)
+
+
+def _kept_is_current() -> None:
+    """Takes memory that was kept for what the partition is now, whatever others have done since."""
+    bring_up = Restorer._bring_up
+
+    def trusting(self: Restorer, log: LogReader, source: Source, audit: AuditRecord) -> None:
+        if source.name != "kept":
+            bring_up(self, log, source, audit)
+
+    patch(Restorer, "_bring_up", trusting)
+
+
 def _keeps_producer() -> None:
     """No new epoch after a step that may have been repeated, or after an error."""
     patch(TransactionalOutput, "_suspect", lambda self, reason: None)
@@ -298,5 +315,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "keeps_producer": Mutant(
         "goes on with a producer whose requests may be under way", "stray_end", _keeps_producer
     ),
+    "published_late": Mutant("reads features after later events", "kills", _published_late),
+    "kept_is_current": Mutant("replays nothing on kept memory", "comes_back", _kept_is_current),
     "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
 }

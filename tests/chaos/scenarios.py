@@ -13,6 +13,7 @@ from tests.chaos.lives import LEG_S, Leg, Verdict, judge, kill_chain, live_leg, 
 from tests.chaos.nursery import Child
 from tests.chaos.stage import Options, Run, Stage, Stuck
 from tests.chaos.stray import stray_end
+from tests.service.world import PARTITIONS
 
 
 def kills(stage: Stage, seed: int, mutant: str = "") -> Verdict:
@@ -118,6 +119,46 @@ def join(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     return _alone(stage, seed, options, "", joining)
 
 
+def comes_back(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """What a second worker was given comes back when that is killed: from memory, and from what it did."""
+
+    def returning(run: Run, first: Child, verdict: Verdict) -> None:
+        wait_for_commits(run, 12)
+        other = run.start(instance="b")
+        wait_until(run, lambda: "partitions live" in other.text)
+        committed = run.observer.commits
+        wait_until(run, lambda: run.observer.commits >= committed + 9)
+        restored = first.text.count("partition restored")
+        other.signal(signal.SIGKILL)
+        wait_until(run, lambda: first.text.count("partition restored") >= restored + PARTITIONS)
+        back = [line for line in first.text.splitlines() if "partition restored" in line][-PARTITIONS:]
+        verdict.faults += ["given back"] + ["from memory" for line in back if "kept" in line]
+
+    options = Options(1, mutant=mutant, several=True, settings={"commit.interval_ms": 300})
+    verdict = _alone(stage, seed, options, "", returning)
+    if verdict.faults.count("from memory") < PARTITIONS:
+        verdict.missed.append("from memory")
+        verdict.faults.clear()  # void: it was restored from something else
+    return verdict
+
+
+def restores(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """A third worker joins while the second restores, which gives up; the first is killed beside all that."""
+
+    def crowding(run: Run, first: Child, verdict: Verdict) -> None:
+        wait_for_commits(run, 12)
+        second = run.start("restore.replay=sleep:5000@1", "b")
+        wait_until(run, lambda: bool(run.fired))
+        third = run.start(instance="c")
+        wait_until(run, lambda: "restore given up" in second.text)
+        first.signal(signal.SIGKILL)
+        wait_until(run, lambda: "partition restored" in third.text)
+        verdict.faults += ["restore given up", "killed beside restores"]
+
+    options = Options(1, mutant=mutant, several=True, settings={"commit.interval_ms": 300})
+    return _alone(stage, seed, options, "", crowding)
+
+
 def zombie(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     """A worker stands still before a commit until others have taken over, and then goes on."""
 
@@ -187,6 +228,15 @@ def open_stray(run: Run) -> Producer:
     return stray
 
 
+def wait_until(run: Run, holds: Callable[[], bool]) -> None:
+    """Until something holds; raises `Stuck` if it never does, or the run is over before."""
+    end = time.monotonic() + LEG_S
+    while not holds():
+        if run.is_done or time.monotonic() > end:
+            raise Stuck(f"it did not come to that: {run.stacks()}")
+        time.sleep(0.01)
+
+
 Scenario = Callable[[Stage, int, str], Verdict]
 SCENARIOS: Final[dict[str, Scenario]] = {
     "kills": kills,
@@ -194,6 +244,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "abort": abort,
     "step_error": step_error,
     "join": join,
+    "comes_back": comes_back,
+    "restores": restores,
     "zombie": zombie,
     "group_lost": group_lost,
     "open_transaction": open_transaction,

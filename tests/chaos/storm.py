@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ from tests.chaos.scenarios import open_stray
 from tests.chaos.stage import Options, Run, Stage, Stuck
 
 #: Faults and how often each is drawn; those of many seconds are rare.
-_WEIGHTS: Final = {
+WEIGHTS: Final = {
     "kill": 8,
     "trap": 8,
     "pause": 4,
@@ -27,14 +27,17 @@ _WEIGHTS: Final = {
     "broker": 1,
     "freeze": 1,
 }
+#: On several brokers: with three copies of everything the death of one is an everyday matter.
+WIDE: Final = WEIGHTS | {"broker": 12, "open": 0}
 
 
 @dataclass(slots=True)
 class Storm:
-    """One random run of `seed`: everything that is drawn is drawn from it."""
+    """One random run of `seed`: everything that is drawn is drawn from it, faults by `weights`."""
 
     seed: int
     inputs: int
+    weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
     workers: dict[str, Child] = field(default_factory=dict)
 
     @property
@@ -50,7 +53,7 @@ class Storm:
             {"commit.interval_ms": 80} if scripted else {"commit.interval_ms": 40, "commit.max_events": 120}
         )
         names = ["a", "b", "c"][: rng.choice([1, 1, 2, 3])]
-        faults = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=rng.randint(3, 5))
+        faults = rng.choices(list(self.weights), list(self.weights.values()), k=rng.randint(3, 5))
         verdict, options = Verdict(), Options(1, scripted, several=True, settings=settings)
         with Run(stage, 1 + self.seed % self.inputs, "storm", options) as run:
             try:
@@ -168,5 +171,5 @@ class Storm:
 
 
 _FAULTS: Final[dict[str, Callable[[Storm, Run, random.Random], None]]] = {
-    name: getattr(Storm, name) for name in _WEIGHTS
+    name: getattr(Storm, name) for name in WEIGHTS
 }

@@ -153,3 +153,20 @@ def test_a_full_disk_is_reported_and_tried_again(tmp_path: Path, state: Partitio
     clock.now += 10
     assert not take(made, state, 7).problem
     made.close()
+
+
+def test_the_partition_with_the_longest_replay_comes_first(tmp_path: Path, state: PartitionState) -> None:
+    """A process that never lives long does not take the same ones again and again."""
+    clock = Clock()
+    store = SnapshotStore(str(tmp_path), "app")
+    made = SnapshotWriter(store, Identity("app", 3, TINY.spec.hash, TOPICS, "run"), 3.0, 2, clock)
+    made.follow([0, 1, 2], {0: 10, 1: 500, 2: 70})
+    order = []
+    while len(order) < 3:
+        clock.now += 0.1
+        if made.wants_part:
+            taken = made.take_part(dict.fromkeys(range(3), state), dict.fromkeys(range(3), 7))
+            order += [] if taken is None else [taken.partition]
+        time.sleep(0.005)
+    made.close()
+    assert order == [1, 2, 0]

@@ -14,7 +14,7 @@ from online_model.change_batch import Change
 from online_model.engine import PartitionStep
 from online_model.partition import PartitionState
 from online_model.poll import Poll
-from online_model.rebuild import Published, apply_again, publish_again
+from online_model.rebuild import Moment, Published, apply_again, publish_again
 from online_model.rows import HOT, UNBORN
 from online_model.state_columns import Extent, PartBuffer, RowPart, finish_load, load_part
 from schemas.batch import StringColumn
@@ -104,7 +104,7 @@ def restore(run: Run, parts: list[tuple[int, RowPart]], first: int) -> World:
     for n, (poll, step) in enumerate(run.commits[first:], first + 1):
         apply_again(state, accepted(poll, step), step.watermark_us)
         if (changes := published(step)) is not None:
-            publish_again(state, n, changes, TINY, np.full(3, np.nan))
+            publish_again(state, Moment(n, step.watermark_us), changes, TINY, np.full(3, np.nan))
     state.extents = None
     state.next_offset[:] = ends[-1]
     last = run.commits[-1][1]
