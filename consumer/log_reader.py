@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.clock import Deadline
 from consumer.errors import BrokerUnreachable, StateUnknown
 
+_log = structlog.get_logger("restore")
+
 #: Without a record for so long a reading is given up: longer than any transaction may stay open.
 STALL_S: Final = 60.0
+#: After so long without a record the log says what is waited for.
+_WARN_S: Final = 5.0
 _CHUNK: Final = 20_000
 #: A reading waits this long for its next chunk to fill, also for the last one.
 _WAIT_S: Final = 0.03
@@ -60,7 +65,7 @@ class LogReader:
             return
         self._learn_topics()
         self._committed.assign([TopicPartition(*place, position[place]) for place in sorted(waiting)])
-        stall = Deadline(STALL_S)
+        stall, warn = Deadline(STALL_S), Deadline(_WARN_S)
         while waiting:
             chunk = []
             for message in self._committed.consume(_CHUNK, _WAIT_S):
@@ -76,13 +81,24 @@ class LogReader:
                 if position[place] >= end:
                     waiting.discard(place)
             if chunk:
-                stall = Deadline(STALL_S)
                 yield chunk
+                stall, warn = Deadline(STALL_S), Deadline(_WARN_S)
             elif stall.expired:
                 topic, partition = min(waiting)
                 raise BrokerUnreachable(
                     f"{topic} [{partition}] could not be read to offset {ranges[topic, partition][1]}",
                     "check the brokers; an open transaction may hold the topic back until it times out",
+                )
+            elif warn.expired:
+                warn = Deadline(_WARN_S)
+                topic, partition = min(waiting)
+                _log.warning(
+                    "waiting for records",
+                    topic=topic,
+                    partition=partition,
+                    position=position[topic, partition],
+                    end=ranges[topic, partition][1],
+                    hint="the broker is slow, or a transaction that a dead process left open must time out",
                 )
         self._committed.unassign()
 

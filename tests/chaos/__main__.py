@@ -49,7 +49,7 @@ class Sizes:
     chains: int = 1000
 
 
-FULL: Final = Sizes(6, 55, 10, 3, tuple(MUTANTS), tuple(SCENARIOS))
+FULL: Final = Sizes(5, 45, 10, 3, tuple(MUTANTS), tuple(SCENARIOS))
 SHORT: Final = Sizes(
     1, 2, 0, 1, ("offset_plus_one", "no_payload_retry", "published_not_reread"), ("abort",), 3
 )

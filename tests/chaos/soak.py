@@ -47,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--rate", type=int, default=20_000, help="events per second")
+    parser.add_argument("--rate", type=int, default=10_000, help="events per second")
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--kill-every-s", type=float, default=120.0)
     parser.add_argument(

@@ -161,7 +161,7 @@ def test_the_partition_with_the_longest_replay_comes_first(tmp_path: Path, state
     store = SnapshotStore(str(tmp_path), "app")
     made = SnapshotWriter(store, Identity("app", 3, TINY.spec.hash, TOPICS, "run"), 3.0, 2, clock)
     made.follow([0, 1, 2], {0: 10, 1: 500, 2: 70})
-    order = []
+    order: list[int] = []
     while len(order) < 3:
         clock.now += 0.1
         if made.wants_part:
