@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.core import Positions
 from consumer.errors import BrokerRefused, BrokerUnreachable, Fenced, StateUnknown
 from consumer.failpoints import failpoint
+from consumer.kafka_clients import leave_group
 from schemas.records import RawRecords
 
 _log = structlog.get_logger("input")
@@ -259,4 +260,4 @@ class Input:
 
     def close(self) -> None:
         """Leaves the group."""
-        self._consumer.close()
+        leave_group(self._consumer, "input")

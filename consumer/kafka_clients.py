@@ -7,6 +7,7 @@ cannot replace them (`config.PROTECTED_CLIENT_SETTINGS`).
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -24,6 +25,9 @@ _Client = TypeVar("_Client", Consumer, Producer, "Admin")
 
 #: Records up to this size can be written: dead letters hold a whole input record, models are documents.
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+
+#: A client that has not closed after this long never will.
+CLOSE_LIMIT_S: Final = 10.0
 
 _log = structlog.get_logger("kafka")
 
@@ -217,3 +221,18 @@ def _error_callback(on_error: OnError | None) -> Callable[[KafkaError], None]:
             on_error(error)
 
     return callback
+
+
+def leave_group(consumer: Consumer, name: str, limit_s: float = CLOSE_LIMIT_S) -> bool:
+    """Closes a member of a group; whether it ended within `limit_s`.
+
+    librdkafka (issue 4884) may wait for ever for the answer to an `assign` inside the callback of a
+    rebalance that comes while it closes: after its session timed out, for example. Such a client is left
+    to its thread; static members do not tell the group anything when they close.
+    """
+    closing = threading.Thread(target=consumer.close, name=f"close-{name}", daemon=True)
+    closing.start()
+    closing.join(limit_s)
+    if closing.is_alive():
+        _log.warning("a client does not close and is left behind", client=name, after_s=limit_s)
+    return not closing.is_alive()

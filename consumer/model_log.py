@@ -28,7 +28,7 @@ from consumer.config import Config
 from consumer.core import report_of
 from consumer.errors import BrokerUnreachable, StateUnknown, TransactionAborted
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import consumer_settings, make_consumer, reader_settings
+from consumer.kafka_clients import consumer_settings, leave_group, make_consumer, reader_settings
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.columns import Columns
@@ -257,7 +257,7 @@ class CoordinatorProcess:
     def close(self) -> None:
         """Waits for the publication under way and leaves the group of coordinators."""
         self._publishing.close()
-        self._consumer.close()
+        leave_group(self._consumer, "coordinator")
 
 
 def catalog_of(columns: Columns, strategies: StrategyFile) -> Callable[[Model], list[tuple[bytes, bytes]]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.input import N_TOPICS, Input
+from consumer.kafka_clients import leave_group
 from schemas.records import RawRecords
 
 TOPICS = ("usage", "billing", "customer")
@@ -103,3 +105,19 @@ def test_a_partition_of_which_only_some_topics_came_is_noticed() -> None:
     consumer.on["on_revoke"](consumer, [])
     consumer.on["on_assign"](consumer, whole)
     assert source.take_changes().split == set()
+
+
+def test_a_client_that_does_not_close_is_left_behind() -> None:
+    """The process ends all the same; one that closes is waited for."""
+    ended = threading.Event()
+
+    class Closing:
+        """A client."""
+
+        def close(self) -> None:
+            """Returns once it may."""
+            ended.wait(5)
+
+    assert not leave_group(cast("Consumer", Closing()), "test", limit_s=0.05)
+    ended.set()
+    assert leave_group(cast("Consumer", Closing()), "test", limit_s=5.0)
