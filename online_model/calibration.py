@@ -17,6 +17,7 @@ from online_model.catalog import Population, make_catalog
 from online_model.columns import Columns
 from online_model.comparison import compare
 from online_model.distance import nearest
+from online_model.evaluate import Population as Evaluations
 from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty
 from online_model.lloyd import lloyd
 from online_model.model import N_BINS, N_EDGES, Covers, Kind, Model, PanelRow, Quality, Reference
@@ -31,7 +32,20 @@ from online_model.panel import (
 from online_model.scaler import Scaler, apply, fit_scaler
 from online_model.strategy import StrategyFile, bind
 
-__all__ = ["Calibration", "CalibrationPolicy", "Identity", "calibrate", "first_model", "lloyd"]
+__all__ = [
+    "Calibration",
+    "CalibrationPolicy",
+    "Choice",
+    "Identity",
+    "Survey",
+    "calibrate",
+    "conclude",
+    "first_model",
+    "lloyd",
+    "settled",
+    "silent",
+    "survey",
+]
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]
@@ -69,6 +83,36 @@ class Identity:
     covers: Covers = field(default_factory=Covers)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """A population looked at, before a k is chosen.
+
+    `x` float64[n, D]: `raw` scaled by `scaler`; `sample` float64[m, D]: rows the panel worked on, missing
+    values 0; `candidates`: every k tried.
+    """
+
+    scaler: Scaler
+    raw: Float64Array
+    x: Float64Array
+    sample: Float64Array
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A k, why, and the clusters of all rows.
+
+    `row`: of the panel; `centroids` float64[k, D], `labels` int16[n], `d2` float64[n] as of `lloyd`.
+    """
+
+    row: PanelRow
+    runner_up: int | None
+    explanation: str
+    centroids: Float64Array
+    labels: Int16Array
+    d2: Float64Array
+
+
 def calibrate(
     raw: Float64Array,
     columns: Columns,
@@ -84,36 +128,54 @@ def calibrate(
     Raises:
         ValueError: too few distinct rows for any allowed k, or as `fit_scaler`.
     """
-    report = progress or _silent
+    report = progress or silent
+    seen = survey(raw, columns, block_budgets, policy, rng, report)
+    chosen, runner_up, explanation = choose(seen.candidates, policy)
+    report(len(seen.candidates), len(seen.candidates) + 2, f"refinement over {len(raw)} rows")
+    fitted = lloyd(seen.x, chosen.centers, seen.scaler.importance)
+    choice = Choice(chosen.row, runner_up.row.k if runner_up else None, explanation, *fitted)
+    return conclude(seen, choice, rng, report)
+
+
+def survey(
+    raw: Float64Array,
+    columns: Columns,
+    block_budgets: Mapping[str, float],
+    policy: CalibrationPolicy,
+    rng: np.random.Generator,
+    report: Progress,
+) -> Survey:
+    """Fits a scaler to `raw` float64[n, D] and judges every k; raises as `calibrate`."""
     scaler = fit_scaler(raw, columns, block_budgets)
     x = apply(scaler, raw)
     sample = np.nan_to_num(_sample(x, policy.sample, rng), nan=0.0)
-    candidates = build_panel(sample, policy.candidates, rng, report)
-    steps = len(candidates) + 2
-    chosen, runner_up, explanation = choose(candidates, policy)
-    report(steps - 2, steps, "comparison with Ward and DBSCAN")
-    sample_labels = nearest(sample, chosen.centers, scaler.importance)[0]
-    comparison = compare(sample, sample_labels, chosen.row.k, rng)
-    report(steps - 1, steps, f"refinement over {len(x)} rows")
-    centroids, labels, d2 = lloyd(x, chosen.centers, scaler.importance)
-    scores = score(x, labels, rng)
+    return Survey(scaler, raw, x, sample, build_panel(sample, policy.candidates, rng, report))
+
+
+def conclude(seen: Survey, choice: Choice, rng: np.random.Generator, report: Progress) -> Calibration:
+    """Scores the choice, compares it with other algorithms and takes the drift reference."""
+    steps = len(seen.candidates) + 2
+    report(steps - 1, steps, "comparison with Ward and DBSCAN")
+    sample_labels = nearest(seen.sample, choice.centroids, seen.scaler.importance)[0]
+    comparison = compare(seen.sample, sample_labels, choice.row.k, rng)
+    scores = score(seen.x, choice.labels, rng)
     quality = Quality(
-        k=chosen.row.k,
-        inertia=float(d2[labels >= 0].sum()),
+        k=choice.row.k,
+        inertia=float(choice.d2[choice.labels >= 0].sum()),
         silhouette=_or_zero(scores.silhouette),
         davies_bouldin=_or_zero(scores.davies_bouldin),
         calinski_harabasz=_or_zero(scores.calinski_harabasz),
-        stability=chosen.row.stability,
+        stability=choice.row.stability,
         sample_size=scores.sample_size,
-        explanation=explanation,
-        runner_up=runner_up.row.k if runner_up is not None else None,
-        panel=_rows(candidates),
+        explanation=choice.explanation,
+        runner_up=choice.runner_up,
+        panel=_rows(seen.candidates),
         comparison=comparison,
-        significance=[float(v) for v in significance(x, labels)],
+        significance=[float(v) for v in significance(seen.x, choice.labels)],
     )
-    reference = make_reference(scaler, raw, x, labels, d2, chosen.row.k)
+    reference = make_reference(seen.scaler, seen.raw, seen.x, choice.labels, choice.d2, choice.row.k)
     report(steps, steps, "done")
-    return Calibration(scaler, centroids, labels, d2, quality, reference)
+    return Calibration(seen.scaler, choice.centroids, choice.labels, choice.d2, quality, reference)
 
 
 def first_model(
@@ -146,6 +208,19 @@ def first_model(
         reference=calibration.reference,
         covers=identity.covers,
     )
+
+
+def settled(
+    population: Evaluations, provisional_days: float, dormant_after_days: float
+) -> npt.NDArray[np.bool_]:
+    """Which customers bool[n] a calibration rests on.
+
+    Dormant ones have no centroid; those with less history than is called provisional are left out too,
+    unless that would leave less than half.
+    """
+    awake = population.silent_days < dormant_after_days
+    old = awake & (population.observed_days >= provisional_days)
+    return old if old.sum() * 2 >= awake.sum() else awake
 
 
 def significance(x: Float64Array, labels: IntArray) -> Float64Array:
@@ -220,5 +295,5 @@ def _or_zero(value: float) -> float:
     return float(value) if np.isfinite(value) else 0.0
 
 
-def _silent(step: int, of: int, text: str) -> None:
+def silent(step: int, of: int, text: str) -> None:
     """Progress for callers that want none."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from online_model.calibration import Identity, calibrate, first_model
+from online_model.calibration import Identity, calibrate, first_model, settled
 from online_model.drift import Drift, measure
 from online_model.evaluate import Population
 from online_model.fold import ScanStatistics, fold, merge
@@ -127,15 +127,8 @@ def make_first_model(
     dormant_after_days: float,
     progress: Progress | None = None,
 ) -> Model:
-    """The first model from a population.
-
-    Dormant customers have no centroid and are left out; so are those with less history than the
-    specification calls provisional, unless that would leave less than half.
-    """
-    awake = population.silent_days < dormant_after_days
-    settled = awake & (population.observed_days >= plan.spec.provisional_days)
-    chosen = settled if settled.sum() * 2 >= awake.sum() else awake
-    raw = population.raw[chosen]
+    """The first model from the settled customers of a population."""
+    raw = population.raw[settled(population, plan.spec.provisional_days, dormant_after_days)]
     budgets = {name: block.budget for name, block in plan.spec.blocks.items()}
     rng = np.random.default_rng(policy.seed)
     calibration = calibrate(raw, plan.columns, budgets, policy, rng, progress)

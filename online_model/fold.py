@@ -248,4 +248,5 @@ def fold(
         weights=decayed + statistics.counts,
         covers=covers or model.covers,
         lineage=(),
+        transition=None,
     )

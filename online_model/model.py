@@ -31,7 +31,7 @@ RETIRED_CODE: Final = -4
 N_EDGES: Final = 9
 N_BINS: Final = N_EDGES + 1
 
-Kind = Literal["calibrated", "recalibrated", "folded"]
+Kind = Literal["calibrated", "recalibrated", "folded", "restored"]
 
 
 class ModelError(ValueError):
@@ -123,12 +123,36 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What happened to a segment at a version: `new`, `retired`, `split`, `merged`, `kept`."""
+    """What happened to a segment at a version: `new`, `retired`, `split`, `merged`, `kept`.
+
+    `from_ids`: segments it was made of; `to_ids`: of a retired one, where most of its customers went, or
+    what was made of it.
+    """
 
     segment_id: str
     event: str
     version: int
     from_ids: list[str] = []
+    to_ids: list[str] = []
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """What a recalibration changed against the version before it, on the same customers.
+
+    `cause` in words; `from_ids`, `to_ids`: segments before and after; `customers` int[from][to]: how many
+    went where; `moved_share`: of those in a segment before and after, in another one now. `cost_before`:
+    mean squared distance to the means of the old segments, `cost_after` to the new centroids, both in the
+    new scaler. `concerns`: why a person should look first; empty if none.
+    """
+
+    cause: str
+    from_ids: list[str]
+    to_ids: list[str]
+    customers: list[list[int]]
+    moved_share: float
+    cost_before: float
+    cost_after: float
+    concerns: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +182,8 @@ class Model:
     `share_priors` float64[D]: population share a share feature is shrunk to, NaN elsewhere.
     `centroids` float64[k, D] scaled; `weights` float64[k]: decayed customer counts behind them.
     `segments`: k entries in centroid order. `next_segment`: number of the next new id ("s7").
-    `strategies`: segment id (with `dormant` and `unclassified`) to strategy id.
+    `strategies`: segment id (with `dormant` and `unclassified`) to strategy id. `transition`: of a
+    recalibration.
     """
 
     version: int
@@ -178,6 +203,7 @@ class Model:
     reference: Reference
     lineage: tuple[Lineage, ...] = ()
     covers: Covers = field(default_factory=Covers)
+    transition: Transition | None = None
 
     def __post_init__(self) -> None:
         _validate(self)

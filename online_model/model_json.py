@@ -19,6 +19,7 @@ from online_model.model import (
     Quality,
     Reference,
     Segment,
+    Transition,
 )
 from online_model.scaler import Scaler
 
@@ -48,6 +49,7 @@ class _Document(msgspec.Struct, frozen=True):
     reference: _ReferenceDocument
     lineage: list[Lineage]
     covers: Covers
+    transition: Transition | None = None
     format: Literal[1] = 1
 
 
@@ -92,6 +94,7 @@ def to_json(model: Model) -> bytes:
         ),
         lineage=list(model.lineage),
         covers=model.covers,
+        transition=model.transition,
     )
     return msgspec.json.encode(document)
 
@@ -146,6 +149,7 @@ def _model_of(document: _Document) -> Model:
         ),
         lineage=tuple(document.lineage),
         covers=document.covers,
+        transition=document.transition,
     )
 
 
