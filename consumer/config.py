@@ -11,7 +11,7 @@ import re
 import socket
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Days = Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)]
@@ -157,6 +157,13 @@ class ScanConfig(Group):
     )
 
 
+def _check_k(text: str) -> str:
+    found = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", text)
+    if found is None or not 2 <= int(found[1]) <= int(found[2] or found[1]) <= 64:
+        raise ValueError("give one number, or bounds like 5-10, from 2 to 64, the smaller one first")
+    return text
+
+
 class ModelConfig(Group):
     """Features and clustering."""
 
@@ -164,11 +171,10 @@ class ModelConfig(Group):
         default=None, description="feature specification file (null: the built-in telecom set)"
     )
     strategies: str | None = Field(default=None, description="strategy file (null: the built-in offers)")
-    k: int | None = Field(
-        default=None, ge=2, le=64, description="number of segments (null: chosen between k_min and k_max)"
+    k: Annotated[str, BeforeValidator(str), AfterValidator(_check_k)] = Field(
+        default="5-10",
+        description="number of segments from 2 to 64: one number, or bounds between which it is chosen",
     )
-    k_min: int = Field(default=5, ge=2, le=64, description="smallest number of segments to consider")
-    k_max: int = Field(default=10, ge=2, le=64, description="largest number of segments to consider")
     min_customers: int = Field(
         default=5000, ge=2, description="customers needed before the first calibration"
     )
@@ -184,11 +190,22 @@ class ModelConfig(Group):
         "frozen: centres stay as calibrated",
     )
 
-    @model_validator(mode="after")
-    def _order_bounds(self) -> Self:
-        if self.k_min > self.k_max:
-            raise ValueError(f"k_min ({self.k_min}) must not be above k_max ({self.k_max})")
-        return self
+    recalibrate_days: Days | None = Field(
+        default=30.0,
+        description="event time between recalibrations, days (null: only on drift or by command)",
+    )
+    max_moved: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="share of customers whose segment a recalibration may change without a person's approval",
+    )
+
+    @property
+    def k_bounds(self) -> tuple[int, int]:
+        """Smallest and largest number of segments."""
+        low, _, high = self.k.partition("-")
+        return int(low), int(high or low)
 
 
 class DecisionConfig(Group):

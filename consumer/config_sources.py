@@ -187,7 +187,8 @@ def _parse_text(setting: str, value: Any) -> Any:
             return yaml.safe_load(value)
         except yaml.YAMLError:
             return value
-    optional = typing.get_origin(annotation) is types.UnionType and type(None) in typing.get_args(annotation)
+    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    optional = is_union and type(None) in typing.get_args(annotation)
     return None if optional and value.strip().lower() in ("null", "none", "") else value
 
 

@@ -73,8 +73,9 @@ class Core:
             )
         )
         self._pieces: list[Poll] = []
+        low, high = config.model.k_bounds
         self.calibration = CalibrationPolicy(
-            k_min=config.model.k_min, k_max=config.model.k_max, k=config.model.k, seed=config.app.seed
+            k_min=low, k_max=high, k=low if low == high else None, seed=config.app.seed
         )
 
     def _check_rules(self) -> None:
@@ -132,7 +133,7 @@ class Core:
             return False
         needs = self.config.model
         sample = sum(state.index.n for state in states)
-        if sample < min(needs.min_customers, SAMPLE_PER_SEGMENT * needs.k_max):
+        if sample < min(needs.min_customers, SAMPLE_PER_SEGMENT * needs.k_bounds[1]):
             return False
         customers = sample * self.partition_count // len(states)
         return is_ready(customers, self.history_us(), needs.min_customers, needs.min_history_days)

@@ -48,7 +48,7 @@ def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
         ({"SEGMENTER_COMIT__INTERVAL_MS": "5"}, {}, ["SEGMENTER_COMIT__INTERVAL_MS", "SEGMENTER_COMMIT__"]),
         ({"SEGMENTER_HTTP__PORT": "x"}, {}, ["http.port = 'x'", "env SEGMENTER_HTTP__PORT", "integer"]),
         ({}, {"http.port": "70000"}, ["http.port = '70000'", "option --set http.port", "65535"]),
-        ({}, {"model.k_min": "11"}, ["k_min (11) must not be above k_max (10)", "option"]),
+        ({}, {"model.k": "11-10"}, ["model.k = '11-10'", "the smaller one first", "option"]),
         ({}, {"currency": "Euro"}, ["currency = 'Euro'", "[A-Z]{3}"]),
         ({}, {"kafka.client": "{acks: 1}"}, ["must not set acks"]),
         ({}, {"kafka.client": "acks"}, ["kafka.client = 'acks'", "dictionary"]),
@@ -102,10 +102,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_null_and_mappings_can_come_as_text() -> None:
     """`null` takes an optional setting away; client settings are a YAML mapping."""
     env = {"SEGMENTER_WATERMARK__IDLE_GRACE_S": "null", "SEGMENTER_KAFKA__CLIENT": "{client.rack: a}"}
-    config = load_config(None, env, {"model.k": "null"})
+    config = load_config(None, env, {"model.recalibrate_days": "null"})
     assert config.watermark.idle_grace_s is None
     assert config.kafka.client == {"client.rack": "a"}
-    assert config.model.k is None
+    assert config.model.recalibrate_days is None
 
 
 def test_variables_that_kubernetes_sets_are_no_settings() -> None:
@@ -147,3 +147,9 @@ def test_client_settings_reach_every_client_but_never_replace_the_fixed_ones() -
     assert fixed["partitioner"] == "murmur2_random"
     assert fixed["message.timeout.ms"] < fixed["transaction.timeout.ms"]
     assert {"transactional.id", "isolation.level", "group.instance.id"} <= PROTECTED_CLIENT_SETTINGS
+
+
+@pytest.mark.parametrize(("k", "bounds"), [(6, (6, 6)), ("6", (6, 6)), ("5-10", (5, 10))])
+def test_the_number_of_segments_is_a_number_or_bounds(k: object, bounds: tuple[int, int]) -> None:
+    """One number fixes it."""
+    assert load_config(None, {}, {"model.k": k}).model.k_bounds == bounds
