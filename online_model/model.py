@@ -123,7 +123,7 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What happened to a segment at a version: `new`, `retired`, `split`, `merged`, `kept`.
+    """What happened to a segment at a version: `new`, `retired`, `split`, `merged`, `kept`, `restored`.
 
     `from_ids`: segments it was made of; `to_ids`: of a retired one, where most of its customers went, or
     what was made of it.

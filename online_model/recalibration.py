@@ -22,7 +22,7 @@ from online_model.distance import distances, nearest
 from online_model.evaluate import Population as Evaluations
 from online_model.lineage import Matching, Registry, match
 from online_model.lloyd import lloyd
-from online_model.model import Covers, Model, Segment, Transition
+from online_model.model import Covers, Kind, Lineage, Model, Segment, Transition
 from online_model.panel import CalibrationPolicy, Candidate, Progress, choose
 from online_model.plan import FeaturePlan
 from online_model.scaler import apply
@@ -282,3 +282,49 @@ def _with_old_names(catalog: tuple[Segment, ...], old: Model) -> tuple[Segment, 
             taken.add(name)
         segments.append(Segment(segment.id, name, segment.profile))
     return tuple(segments)
+
+
+def rebased(proposed: Model, newest: Model) -> Model:
+    """A proposal as the version after `newest`; scans may have been folded since it was begun.
+
+    Raises:
+        ValueError: `newest` has other segments or another scaler than the version it was fitted against.
+    """
+    transition = proposed.transition
+    before = [segment.id for segment in newest.segments]
+    if transition is None or before != transition.from_ids or newest.next_segment > proposed.next_segment:
+        raise ValueError(
+            f"the proposal was fitted against other segments than those of version {newest.version}"
+        )
+    return _as_next(proposed, newest, proposed.kind)
+
+
+def restored(former: Model, newest: Model) -> Model:
+    """A former version as the one after `newest`; what has been named since keeps its names.
+
+    Raises:
+        ValueError: they are of different specifications.
+    """
+    if former.spec_hash != newest.spec_hash:
+        raise ValueError(
+            f"version {former.version} is of specification {former.spec_hash}, now it is {newest.spec_hash}"
+        )
+    now, then = [s.id for s in newest.segments], [s.id for s in former.segments]
+    events = [Lineage(i, "kept" if i in now else "restored", newest.version + 1, [i]) for i in then]
+    events += [Lineage(i, "retired", newest.version + 1) for i in now if i not in then]
+    former = dataclasses.replace(
+        former,
+        created_us=newest.created_us,
+        next_segment=newest.next_segment,
+        strategies=former.strategies | {i: newest.strategies[i] for i in then if i in newest.strategies},
+        lineage=tuple(events),
+        covers=Covers(),
+        transition=None,
+    )
+    return _as_next(former, newest, "restored")
+
+
+def _as_next(model: Model, newest: Model, kind: Kind) -> Model:
+    version = newest.version + 1
+    lineage = tuple(structs.replace(event, version=version) for event in model.lineage)
+    return dataclasses.replace(model, version=version, parent=newest.version, kind=kind, lineage=lineage)

@@ -12,10 +12,10 @@ from online_model.coordinator import make_first_model
 from online_model.distance import nearest
 from online_model.evaluate import Population
 from online_model.lloyd import best_of, lloyd
-from online_model.model import Model
+from online_model.model import Model, Segment
 from online_model.model_json import from_json, to_json
 from online_model.panel import CalibrationPolicy
-from online_model.recalibration import Proposal, Recalibration, RecalibrationPolicy
+from online_model.recalibration import Proposal, Recalibration, RecalibrationPolicy, rebased, restored
 from online_model.scaler import apply
 from online_model.strategy import default_strategies
 from tests.online_model.tiny import TINY
@@ -179,6 +179,37 @@ def test_it_is_as_cheap_as_a_fit_from_scratch() -> None:
     batch = lloyd(others, start, importance)[0]
     costs = [nearest(others, c, importance)[1].mean() for c in (model.centroids, batch)]
     assert costs[0] <= 1.01 * costs[1]
+
+
+def test_a_proposal_becomes_the_version_after_the_newest() -> None:
+    """Folds of the same segments may have come between; other segments may not."""
+    old = first(people(CENTERS, [200] * 5, 1)[0], k=5)
+    proposal = again(old, people(CENTERS, [200] * 5, 2)[0], k=5).model
+    newest = dataclasses.replace(old, version=7, parent=6, kind="folded")
+    model = rebased(proposal, newest)
+    assert (model.version, model.parent, model.kind) == (8, 7, "recalibrated")
+    assert {event.version for event in model.lineage} == {8}
+    others = (*old.segments[:4], Segment("s9", "another"))
+    bound = old.strategies | {"s9": "default"}
+    renamed = dataclasses.replace(newest, segments=others, next_segment=10, strategies=bound)
+    with pytest.raises(ValueError, match="other segments"):
+        rebased(proposal, renamed)
+
+
+def test_a_former_version_comes_back_under_its_names() -> None:
+    """Retired ids live again, ids given since are never given twice, bindings of now stay."""
+    old = first(people(CENTERS, [300] * 5, 1)[0], k=5)
+    centers = CENTERS.copy()
+    centers[4] = [30.0, 160.0]
+    newest = again(old, people(centers, [300] * 5, 2)[0], k=5).model
+    gone = ids_of(old, CENTERS)[4]
+    model = restored(old, newest)
+    assert (model.version, model.parent, model.kind, model.next_segment) == (3, 2, "restored", 7)
+    assert ids_of(model, CENTERS) == ids_of(old, CENTERS)
+    events = {event.segment_id: event.event for event in model.lineage}
+    assert events[gone] == "restored"
+    assert events["s6"] == "retired"
+    assert list(events.values()).count("kept") == 4
 
 
 def test_another_specification_is_refused() -> None:
