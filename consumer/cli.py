@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import inspect, service, simulate, topics, verify
+from consumer.commands import inspect, models, service, simulate, topics, verify
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -29,6 +29,8 @@ app.command()(service.demo)
 app.command()(simulate.simulate)
 app.command()(service.replay)
 app.command()(verify.verify)
+app.command()(models.recalibrate)
+app.add_typer(models.app, name="models")
 app.add_typer(topics.app, name="topics")
 app.command()(inspect.doctor)
 app.add_typer(inspect.config_app, name="config")

@@ -87,6 +87,8 @@ FAILPOINTS: Final = (
     "publish.after",
     "calibration.begin",
     "calibration.end",
+    "recalibration.begin",
+    "recalibration.end",  # the proposal is there, nothing is published
     "snapshot.copied",  # a part is in the buffer
     "snapshot.part",  # and in the file
     "snapshot.written",  # the file is complete, its manifest is not there

@@ -36,10 +36,15 @@ from online_model.coordinator import Coordinator
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json, to_json
 from online_model.strategy import StrategyFile
-from schemas.internal import DeltaRecord
+from schemas.internal import CommandRecord, DeltaRecord
 from schemas.internal import from_json as record_from_json
 
 _log = structlog.get_logger("model")
+
+#: Key of the record that holds a proposal, which is no version yet, on the models topic.
+PROPOSAL_KEY: Final = b"proposal"
+#: Key of commands on the deltas topic.
+COMMAND_KEY: Final = b"command"
 
 _READ_TIMEOUT_S: Final = 30.0
 
@@ -115,7 +120,7 @@ def _is_end(message: Message) -> bool:
 
 def _models_in(message: Message) -> list[Model]:
     value = message.value()
-    if message.error() is not None or value is None:
+    if message.error() is not None or value is None or message.key() == PROPOSAL_KEY:
         return []
     try:
         return [from_json(value)]
@@ -148,6 +153,7 @@ class CoordinatorProcess:
         self._catalog = catalog
         self._catch_up = catch_up
         self._next = 0
+        self._commands: dict[int, CommandRecord] = {}
         settings = consumer_settings(config, group=f"{config.app.name}-model")
         # Deltas older than their retention are lost for good; the next scan is complete again.
         self._consumer = make_consumer(settings | {"auto.offset.reset": "earliest"})
@@ -169,6 +175,16 @@ class CoordinatorProcess:
     def is_owner(self) -> bool:
         """Whether this process coordinates."""
         return self._owner
+
+    @property
+    def commands(self) -> list[CommandRecord]:
+        """Commands that are not done yet, in order."""
+        return list(self._commands.values())
+
+    def done(self, commands: list[CommandRecord]) -> None:
+        """These need not be carried out (again)."""
+        ids = {command.id for command in commands}
+        self._commands = {at: c for at, c in self._commands.items() if c.id not in ids}
 
     def poll(self) -> None:
         """Folds the deltas that have come and begins to publish what they complete.
@@ -203,6 +219,7 @@ class CoordinatorProcess:
         place = TopicPartition(self._names.deltas, 0)
         committed = self._consumer.committed([place], timeout=30.0)[0].offset
         self._next = max(committed, 0)
+        self._commands.clear()
         self._coordinator.forget_reports()
         self._consumer.assign([TopicPartition(self._names.deltas, 0, self._next)])
         self._owner = True
@@ -210,8 +227,12 @@ class CoordinatorProcess:
         _log.info("coordinating", from_delta=self._next)
 
     def _fold(self, message: Message) -> list[Model]:
-        self._next = int(message.offset() or 0) + 1
+        offset = int(message.offset() or 0)
+        self._next = offset + 1
         try:
+            if message.key() == COMMAND_KEY:
+                self._commands[offset] = record_from_json(message.value() or b"", CommandRecord)
+                return []
             report = report_of(record_from_json(message.value() or b"", DeltaRecord))
         except (msgspec.DecodeError, ValueError, KeyError) as error:
             _log.error("delta record ignored", offset=message.offset(), problem=str(error))
@@ -222,36 +243,48 @@ class CoordinatorProcess:
         failpoint("coordinator.fold")
         return [model]
 
-    def publish(self, models: list[Model]) -> None:
+    def publish(self, models: list[Model], proposal: Model | None = None) -> None:
         """Begins to make versions visible with their catalog, and the deltas they rest on done.
 
+        A `proposal` takes the place of the one before; a version of another kind than a fold takes it away.
+        Deltas after a command that is not done are read again by another owner, and are known to be folded.
         Raises what an earlier publication failed with, as `TransactionalOutput.commit`.
         """
         self._publishing.result()
         # Asked here: the client does not answer the publishing thread while a callback waits for it.
         metadata = self._consumer.consumer_group_metadata()
-        self._publishing.start(lambda: self._publish(models, metadata))
+        place = TopicPartition(self._names.deltas, 0, min([self._next, *self._commands]))
+        settled = proposal is None and any(model.kind != "folded" for model in models)
+        value = None if proposal is None else to_json(proposal)
+        proposals = [value] if proposal is not None or settled else []
+        self._publishing.start(lambda: self._publish(models, proposals, place, metadata))
 
-    def _publish(self, models: list[Model], metadata: object) -> None:
+    def _publish(
+        self, models: list[Model], proposals: list[bytes | None], place: TopicPartition, metadata: object
+    ) -> None:
         """Commits `models`; an aborted transaction is written once more."""
         failpoint("publish.before")
         try:
-            self._write(models, metadata)
+            self._write(models, proposals, place, metadata)
         except TransactionAborted as error:
             _log.warning("transaction aborted, writing the model again", problem=error.problem)
-            self._write(models, metadata)
+            self._write(models, proposals, place, metadata)
         failpoint("publish.after")
-        _log.info("model published", version=models[-1].version, kind=models[-1].kind, k=models[-1].k)
+        for model in models[-1:]:
+            _log.info("model published", version=model.version, kind=model.kind, k=model.k)
 
-    def _write(self, models: list[Model], metadata: object) -> None:
+    def _write(
+        self, models: list[Model], proposals: list[bytes | None], place: TopicPartition, metadata: object
+    ) -> None:
         for model in models:
             self._output.produce(self._names.models, 0, str(model.version).encode(), to_json(model))
-        entries = self._catalog(models[-1])
+        for value in proposals:
+            self._output.produce(self._names.models, 0, PROPOSAL_KEY, value)
+        entries = self._catalog(models[-1]) if models else []
         self._output.produce_many(
             self._names.catalog, 0, [key for key, _ in entries], [value for _, value in entries]
         )
         failpoint("publish.produced")
-        place = TopicPartition(self._names.deltas, 0, self._next)
         self._output.commit([place], metadata)
 
     def close(self) -> None:

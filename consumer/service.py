@@ -33,6 +33,7 @@ from consumer.kafka_clients import (
     transactional_id,
 )
 from consumer.metrics import Metrics
+from consumer.model_keeper import ModelKeeper
 from consumer.model_log import CoordinatorProcess, ModelReader, catalog_of
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
@@ -96,6 +97,10 @@ class Service:
             self.core.run_id,
             f"/{config.app.name}",
         )
+        calibrator = Calibrator(self.core)
+        self._closers.callback(calibrator.close)
+        self.keeper = ModelKeeper(self.core, calibrator, names.inputs)
+        self._closers.callback(self.keeper.close)
         reader = ModelReader(config, names)
         self._closers.callback(reader.close)
         self._reader = reader
@@ -119,8 +124,6 @@ class Service:
         inputs = Input(make_consumer(consumer_settings(config)), names.inputs, committer.settle)
         self._closers.callback(inputs.close)
         self._closers.callback(committer.close)
-        self.calibrator = Calibrator(self.core)
-        self._closers.callback(self.calibrator.close)
         self.server = StatusServer(
             config.http.host, config.http.port, self.metrics.registry, self.health, self.recorder.status
         )
@@ -161,13 +164,14 @@ class Service:
             payloads=payloads,
             models=reader,
             coordinator=coordinator,
+            keeper=self.keeper,
             restorer=restorer,
             kept=kept,
             snapshots=snapshots,
             recorder=self.recorder,
             health=self.health,
         )
-        self.worker = Worker(parts, self.calibrator.poll, self._adopt)
+        self.worker = Worker(parts, self._adopt)
 
     def _catch_up(self) -> None:
         """Adopts every version there is."""
@@ -184,6 +188,7 @@ class Service:
                 "run with the specification of the model, or start a new group (app.name) with new topics",
             ) from None
         self.core.coordinator.adopt(model)
+        self.keeper.adopted(model)
         self._records.learn(model)
         self._models[model.version] = model
         self._models.pop(model.version - MODELS_KEPT, None)

@@ -18,6 +18,7 @@ from consumer.failpoints import failpoint
 from consumer.http import Health
 from consumer.input import Input, Ownership
 from consumer.metric_table import Stage
+from consumer.model_keeper import ModelKeeper
 from consumer.model_log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
@@ -61,6 +62,7 @@ class Parts:
     payloads: PayloadMaker
     models: ModelReader
     coordinator: CoordinatorProcess
+    keeper: ModelKeeper
     restorer: Restorer
     kept: KeptStates
     snapshots: SnapshotWriter
@@ -91,11 +93,8 @@ class Worker:
     6. coordinate: fold completed scans, calibrate when there is enough
     """
 
-    def __init__(
-        self, parts: Parts, calibrate: Callable[[], list[Model]], on_model: Callable[[Model], None]
-    ) -> None:
+    def __init__(self, parts: Parts, on_model: Callable[[Model], None]) -> None:
         self._parts = parts
-        self._calibrate = calibrate
         self._on_model = on_model
         self._committing: _Turn | None = None
         self._due_s = time.monotonic() + parts.config.commit.interval_ms / 1000
@@ -251,6 +250,16 @@ class Worker:
             failpoint("handover.after")
             self._committing = _Turn(step, payload, laps)
 
+    def _keep_model(self) -> None:
+        """Calibrates, recalibrates and carries out commands, as the owner of the deltas."""
+        coordinator, outcome = (
+            self._parts.coordinator,
+            self._parts.keeper.poll(self._parts.coordinator.commands),
+        )
+        coordinator.done(outcome.done)
+        if outcome.models or outcome.proposal is not None:
+            coordinator.publish(outcome.models, outcome.proposal)
+
     def _coordinate(self, step: Step) -> None:
         p = self._parts
         p.inputs.hold(
@@ -262,8 +271,8 @@ class Worker:
             if part.scanned is not None and part.scanned.points is not None:
                 p.core.coordinator.learn(part.scanned.points)
         p.coordinator.poll()
-        if p.coordinator.is_owner and (made := self._calibrate()):
-            p.coordinator.publish(made)
+        if p.coordinator.is_owner:
+            self._keep_model()
         p.health.beat()
 
 

@@ -249,4 +249,5 @@ def fold(
         covers=covers or model.covers,
         lineage=(),
         transition=None,
+        command="",
     )

@@ -183,7 +183,7 @@ class Model:
     `centroids` float64[k, D] scaled; `weights` float64[k]: decayed customer counts behind them.
     `segments`: k entries in centroid order. `next_segment`: number of the next new id ("s7").
     `strategies`: segment id (with `dormant` and `unclassified`) to strategy id. `transition`: of a
-    recalibration.
+    recalibration. `command`: id of the command that asked for the version, if one did.
     """
 
     version: int
@@ -204,6 +204,7 @@ class Model:
     lineage: tuple[Lineage, ...] = ()
     covers: Covers = field(default_factory=Covers)
     transition: Transition | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         _validate(self)

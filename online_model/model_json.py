@@ -50,6 +50,7 @@ class _Document(msgspec.Struct, frozen=True):
     lineage: list[Lineage]
     covers: Covers
     transition: Transition | None = None
+    command: str = ""
     format: Literal[1] = 1
 
 
@@ -95,6 +96,7 @@ def to_json(model: Model) -> bytes:
         lineage=list(model.lineage),
         covers=model.covers,
         transition=model.transition,
+        command=model.command,
     )
     return msgspec.json.encode(document)
 
@@ -150,6 +152,7 @@ def _model_of(document: _Document) -> Model:
         lineage=tuple(document.lineage),
         covers=document.covers,
         transition=document.transition,
+        command=document.command,
     )
 
 

@@ -284,8 +284,10 @@ def _with_old_names(catalog: tuple[Segment, ...], old: Model) -> tuple[Segment, 
     return tuple(segments)
 
 
-def rebased(proposed: Model, newest: Model) -> Model:
+def rebased(proposed: Model, newest: Model, command: str = "") -> Model:
     """A proposal as the version after `newest`; scans may have been folded since it was begun.
+
+    `command`: id of the command that asks for it.
 
     Raises:
         ValueError: `newest` has other segments or another scaler than the version it was fitted against.
@@ -296,11 +298,13 @@ def rebased(proposed: Model, newest: Model) -> Model:
         raise ValueError(
             f"the proposal was fitted against other segments than those of version {newest.version}"
         )
-    return _as_next(proposed, newest, proposed.kind)
+    return _as_next(proposed, newest, proposed.kind, command)
 
 
-def restored(former: Model, newest: Model) -> Model:
+def restored(former: Model, newest: Model, command: str = "") -> Model:
     """A former version as the one after `newest`; what has been named since keeps its names.
+
+    `command`: id of the command that asks for it.
 
     Raises:
         ValueError: they are of different specifications.
@@ -321,10 +325,12 @@ def restored(former: Model, newest: Model) -> Model:
         covers=Covers(),
         transition=None,
     )
-    return _as_next(former, newest, "restored")
+    return _as_next(former, newest, "restored", command)
 
 
-def _as_next(model: Model, newest: Model, kind: Kind) -> Model:
+def _as_next(model: Model, newest: Model, kind: Kind, command: str) -> Model:
     version = newest.version + 1
     lineage = tuple(structs.replace(event, version=version) for event in model.lineage)
-    return dataclasses.replace(model, version=version, parent=newest.version, kind=kind, lineage=lineage)
+    return dataclasses.replace(
+        model, version=version, parent=newest.version, kind=kind, lineage=lineage, command=command
+    )

@@ -90,7 +90,7 @@ class Progress:
         """State of the model as the pacer asks for it."""
         if self._service.core.engine.active is not None:
             return "ready"
-        return "calibrating" if self._service.calibrator.is_running else "waiting"
+        return "calibrating" if self._service.keeper.is_calibrating else "waiting"
 
     def step(self, step: Step) -> None:
         """One turn of the service."""

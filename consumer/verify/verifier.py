@@ -93,7 +93,7 @@ class Verifier:
         """Every version; they are numbered from 1 and each is there once."""
         topic, columns = self._rules.names.models, [c.name for c in Features(self._rules.spec).columns]
         for record in self._source.records(topic, 0):
-            if record.value is None:
+            if record.value is None or record.key == b"proposal":
                 continue
             try:
                 version = Version.parse(record.value)
@@ -115,6 +115,8 @@ class Verifier:
         topic = self._rules.names.deltas
         seen: Counter[tuple[int, int, int]] = Counter()
         for record in self._source.records(topic, 0):
+            if record.key == b"command":
+                continue
             try:
                 delta = from_json(record.value or b"", DeltaRecord)
             except msgspec.DecodeError as error:

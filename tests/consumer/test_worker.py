@@ -46,7 +46,7 @@ def test_every_polled_record_is_offered_or_returned_once(backlog: int) -> None:
     source = Source(backlog)
     config = SimpleNamespace(commit=SimpleNamespace(max_events=limit, interval_ms=100))
     parts: Any = SimpleNamespace(inputs=source, core=source, config=config)
-    raw, positions = Worker(parts, list, lambda _: None)._read(Laps())
+    raw, positions = Worker(parts, lambda _: None)._read(Laps())
     assert [*source.offered, *raw.offset.tolist()] == list(range(min(backlog, limit)))
     assert positions.next_offset == {(0, 0): min(backlog, limit)}
     assert source.waits[0] == pytest.approx(0.1, abs=0.05)

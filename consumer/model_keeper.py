@@ -1,0 +1,205 @@
+"""What the owner of the deltas does about the model besides folding scans.
+
+It calibrates first, recalibrates when it is time or somebody asks, and carries out commands. What comes of
+it is published by the coordinator, in one transaction with the place in the deltas topic behind the command,
+so a command is carried out once however often the owner changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from consumer.calibrator import Calibrator
+from consumer.child import Child
+from consumer.core import Core
+from consumer.failpoints import failpoint
+from consumer.recalibration_task import RecalibrationTask, work
+from online_model.model import Model, ModelError
+from online_model.model_json import from_json
+from online_model.plan import DAY_US
+from online_model.recalibration import rebased, restored
+from online_model.rows import NEVER
+from schemas.internal import CommandRecord
+
+_log = structlog.get_logger("recalibration")
+
+#: Event time after which a recalibration that came to nothing is tried again.
+_AGAIN_US: Final = DAY_US
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be published: versions, and a proposal that waits for a person; `done`: commands."""
+
+    models: list[Model] = field(default_factory=list)
+    proposal: Model | None = None
+    done: list[CommandRecord] = field(default_factory=list)
+
+
+class ModelKeeper:
+    """Asked in every turn of the owner of the deltas.
+
+    `topics`: the input topics. `alarms`: reasons of the drift rule to recalibrate now. `calibrated_us`: when
+    the newest version that was no fold was made.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        calibrator: Calibrator,
+        topics: tuple[str, str, str],
+        alarms: Callable[[], list[str]] = list,
+    ) -> None:
+        self._core = core
+        self._calibrator = calibrator
+        self._topics = topics
+        self._alarms = alarms
+        self._child: Child[RecalibrationTask] | None = None
+        self._wanted_by: CommandRecord | None = None
+        self._segments: list[str] = []
+        self._settled: set[str] = set()
+        self.calibrated_us = NEVER
+        self._not_before_us = NEVER
+
+    @property
+    def is_calibrating(self) -> bool:
+        """Whether the first calibration is under way."""
+        return self._calibrator.is_running
+
+    def status(self) -> dict[str, Any] | None:
+        """How far a recalibration is; None without one."""
+        if self._child is None:
+            return None
+        reached = self._child.reached
+        return (
+            {"step": reached.step, "of": reached.of, "text": reached.text}
+            if reached
+            else {"text": "starting"}
+        )
+
+    def adopted(self, model: Model) -> None:
+        """A version has become visible."""
+        if model.command:
+            self._settled.add(model.command)
+        if model.kind != "folded":
+            self.calibrated_us = model.created_us
+        if self._child is not None and [s.id for s in model.segments] != self._segments:
+            _log.info("recalibration dropped: the segments are other ones now", version=model.version)
+            self.close()
+
+    def poll(self, commands: list[CommandRecord]) -> Outcome:
+        """What has come of commands, a calibration or a recalibration. Raises `CalibrationFailed`."""
+        outcome = self._poll([command for command in commands if command.id not in self._settled])
+        self._settled |= {command.id for command in outcome.done}
+        # A command that was sent twice, or read again by a new owner, is done when it is done once.
+        again = [command for command in commands if command.id in self._settled]
+        return Outcome(outcome.models, outcome.proposal, [*outcome.done, *again])
+
+    def _poll(self, commands: list[CommandRecord]) -> Outcome:
+        if made := self._calibrator.poll():
+            return Outcome(made)
+        newest = self._core.coordinator.model
+        if newest is None:
+            return Outcome(done=[c for c in commands if _refuse(c, "there is no model yet")])
+        for command in commands:
+            if command.command in ("promote", "rollback"):
+                return self._carry_out(command, newest)
+            if command.command != "recalibrate":
+                _refuse(command, "no such command")
+                return Outcome(done=[command])
+        if self._child is None:
+            asked = next((c for c in commands if c.command == "recalibrate"), None)
+            self._begin_if_due(newest, asked)
+            return Outcome()
+        return self._take_proposal(newest)
+
+    def _carry_out(self, command: CommandRecord, newest: Model) -> Outcome:
+        """The version in a command, as the next one."""
+        try:
+            given = from_json(str(command.arguments.get("model", "")).encode())
+            make = rebased if command.command == "promote" else restored
+            model = make(given, newest, command.id)
+        except (ModelError, ValueError) as error:
+            _refuse(command, str(error))
+            return Outcome(done=[command])
+        self._core.coordinator.adopt(model)
+        _log.info(command.command, version=model.version, of=given.version, by=command.issued_by)
+        return Outcome([model], done=[command])
+
+    # -- recalibration -------------------------------------------------------------------------
+
+    def _begin_if_due(self, newest: Model, asked: CommandRecord | None) -> None:
+        cause = f"asked for by {asked.issued_by}" if asked is not None else self._due()
+        if cause is None:
+            return
+        failpoint("recalibration.begin")
+        task = RecalibrationTask.of(self._core, self._topics, newest, cause)
+        self._child = Child(work, task, "recalibration")
+        self._wanted_by = asked
+        self._segments = [segment.id for segment in newest.segments]
+        _log.info("recalibration begins", cause=cause, version=newest.version)
+
+    def _due(self) -> str | None:
+        """Why it is time, in words; None if it is not."""
+        now_us = max((s.watermark_us for s in self._core.engine.partitions.values()), default=NEVER)
+        days = self._core.config.model.recalibrate_days
+        if now_us == NEVER or now_us < self._not_before_us or self.calibrated_us == NEVER:
+            return None
+        if reasons := self._alarms():
+            return "; ".join(reasons)
+        if days is not None and now_us - self.calibrated_us >= days * DAY_US:
+            return f"{days:g} days since the last calibration"
+        return None
+
+    def _take_proposal(self, newest: Model) -> Outcome:
+        """The proposal once it is there: the next version, or something to look at."""
+        assert self._child is not None
+        answer = self._child.poll()
+        if answer is None:
+            return Outcome()
+        asked = self._wanted_by
+        self.close()
+        self._try_later()
+        done = [] if asked is None else [asked]
+        if answer.problem:
+            _log.error("recalibration failed", problem=answer.problem)
+            return Outcome(done=done)
+        failpoint("recalibration.end")
+        try:
+            model = rebased(from_json(answer.value), newest, asked.id if asked else "")
+        except ValueError as error:
+            _log.warning("recalibration dropped", problem=str(error))
+            return Outcome(done=done)
+        assert model.transition is not None
+        facts = {
+            "cause": model.transition.cause,
+            "k": model.k,
+            "moved": round(model.transition.moved_share, 4),
+            "events": [f"{e.event} {e.segment_id}" for e in model.lineage if e.event != "kept"],
+        }
+        if model.transition.concerns:
+            _log.warning("recalibration waits for a person", concerns=model.transition.concerns, **facts)
+            return Outcome(proposal=model, done=done)
+        self._core.coordinator.adopt(model)
+        _log.info("recalibrated", version=model.version, **facts)
+        return Outcome([model], done=done)
+
+    def _try_later(self) -> None:
+        marks = [s.watermark_us for s in self._core.engine.partitions.values()]
+        self._not_before_us = max(marks, default=NEVER) + _AGAIN_US
+
+    def close(self) -> None:
+        """Gives up what is under way."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+        self._wanted_by = None
+
+
+def _refuse(command: CommandRecord, problem: str) -> bool:
+    _log.warning("command refused", command=command.command, by=command.issued_by, problem=problem)
+    return True
