@@ -17,6 +17,7 @@ from consumer.errors import StateUnknown, TopicError
 from consumer.failpoints import failpoint
 from consumer.http import Health
 from consumer.input import Input, Ownership
+from consumer.memory import give_back
 from consumer.metric_table import Stage
 from consumer.model_keeper import ModelKeeper
 from consumer.model_log import CoordinatorProcess, ModelReader
@@ -223,8 +224,8 @@ class Worker:
         p.inputs.go_live(offsets)
         failpoint("live.after")
         p.snapshots.follow(p.core.engine.partitions, replayed)
-        p.kept.let_go()
         p.recorder.live()
+        give_back()
         _log.info("partitions live", partitions=sorted(p.inputs.owned))
 
     def _give_up(self, partition: int) -> None:
@@ -273,6 +274,8 @@ class Worker:
         p.coordinator.poll()
         if p.coordinator.is_owner:
             self._keep_model()
+        if p.kept.let_go():
+            give_back()
         p.health.beat()
 
 

@@ -45,8 +45,10 @@ class KeptStates:
         found = self._kept.pop(partition, None)
         return None if found is None else found[1]
 
-    def let_go(self) -> None:
-        """Drops what has been kept long enough."""
+    def let_go(self) -> bool:
+        """Drops what has been kept long enough; whether there was anything."""
         now = self._monotonic()
-        for partition in [p for p, (since, _) in self._kept.items() if now - since > KEPT_S]:
+        old = [p for p, (since, _) in self._kept.items() if now - since > KEPT_S]
+        for partition in old:
             del self._kept[partition]
+        return bool(old)
