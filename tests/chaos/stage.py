@@ -136,6 +136,7 @@ class Run:
             "commit.interval_ms": 5,
             "model.learner": "frozen" if scripted else "own",
             "model.k": 5,
+            "model.recalibrate_days": "null",
             "snapshots.uri": str(self.directory / "snapshots"),
         } | dict(options.settings)
         direct = self.settings | {"kafka.bootstrap": stage.cluster.direct, "watermark.idle_grace_s": None}

@@ -86,6 +86,7 @@ class World:
             "watermark.idle_grace_s": None,
             "model.min_customers": 400,
             "model.k": 5,
+            "model.recalibrate_days": None,
         } | {name.replace("__", "."): value for name, value in settings.items()}
         config = load_config(None, {}, chosen)
         names = TopicNames.with_prefix(prefix)
