@@ -9,6 +9,7 @@ fork. Importing and loading the kernels anew would take longer than what is test
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -43,7 +44,8 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal, unless it has ended."""
         if self.code is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended; its code is on the way
+                os.kill(self.pid, number)
 
     def wait(self, timeout_s: float) -> int | None:
         """Its exit code, None if it still runs after `timeout_s`."""

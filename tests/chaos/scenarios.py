@@ -9,6 +9,7 @@ from typing import Final
 
 from confluent_kafka import Producer
 
+from tests.chaos.commands import recalibrations
 from tests.chaos.lives import LEG_S, Leg, Verdict, judge, kill_chain, live_leg, wait_for_commits
 from tests.chaos.nursery import Child
 from tests.chaos.stage import Options, Run, Stage, Stuck
@@ -251,4 +252,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "open_transaction": open_transaction,
     "stray_end": stray_end,
     "disk": disk,
+    "recalibrations": recalibrations,
 }
