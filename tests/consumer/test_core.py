@@ -69,7 +69,7 @@ def test_a_worker_counts_the_customers_of_all_by_its_share(
     spans: list[tuple[int, float]], partition_count: int, ready: bool
 ) -> None:
     """5,000 customers in all are enough, however many workers share them."""
-    core = core_with(spans, partition_count, min_customers=5_000, min_history_days=28, k_max=10)
+    core = core_with(spans, partition_count, min_customers=5_000, min_history_days=28, k="5-10")
     assert core.is_ready_to_calibrate == ready
 
 
