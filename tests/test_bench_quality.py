@@ -1,0 +1,127 @@
+"""The streams of the quality benchmark are what they say, and its measures measure what they say."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.bench._quality_customers import HEAVY, N_PERSONAS, NEWCOMER, PERSONAS, Day
+from tests.bench._quality_streams import CHANGE_DAY, MIGRATIONS, PLAN, STREAMS, Stream
+
+N = 600
+BY_NAME = {stream.name: stream for stream in (*STREAMS, MIGRATIONS)}
+NAMES = PLAN.columns.name
+
+
+def days_of(name: str, days: int = 12, seed: int = 1) -> list[Day]:
+    """Day 0 and the `days` after it of a small stream."""
+    return list(BY_NAME[name].days(N, days, seed))
+
+
+def column(day: Day, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A feature of all customers in real units."""
+    return day.raw[:, NAMES.index(name)]
+
+
+@pytest.mark.parametrize("stream", BY_NAME.values(), ids=list(BY_NAME))
+def test_a_seed_gives_one_stream(stream: Stream) -> None:
+    """The same seed gives the same bits, another seed others; customers keep their rows."""
+    first, again = days_of(stream.name, 8), days_of(stream.name, 8)
+    for a, b in zip(first, again, strict=True):
+        for left, right in zip(a, b, strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert not np.array_equal(first[0].raw, days_of(stream.name, 0, seed=2)[0].raw)
+    for before, after in pairwise(first):
+        assert len(after.raw) >= len(before.raw)
+        stayed = after.migrated_on[: len(before.raw)] < 0
+        np.testing.assert_array_equal(after.persona[: len(before.raw)][stayed], before.persona[stayed])
+
+
+@pytest.mark.parametrize("name", ["stationary", "billing cycles", "growing base"])
+def test_personas_are_equally_frequent(name: str) -> None:
+    """Each persona is a sixth of the base, within four standard deviations, also of those who join."""
+    last = days_of(name)[-1]
+    share = np.bincount(last.persona, minlength=N_PERSONAS) / len(last.persona)
+    np.testing.assert_allclose(share, 1 / 6, atol=4 * np.sqrt(5 / 36 / len(last.persona)))
+
+
+def test_features_are_those_of_the_rates() -> None:
+    """Medians over thirty days are what the personas use in thirty days."""
+    day = days_of("stationary", 1)[-1]
+    heavy, rates = day.persona == HEAVY, PERSONAS[HEAVY]
+    assert np.median(column(day, "data_mb_30d")[heavy]) == pytest.approx(30 * rates.data_mb, rel=0.3)
+    assert np.median(column(day, "mou_30d")[heavy]) == pytest.approx(30 * rates.minutes, rel=0.3)
+    assert np.median(column(day, "night_share_30d")[heavy]) == pytest.approx(rates.night, rel=0.2)
+    assert np.isnan(column(day, "age")).mean() == pytest.approx(0.05, abs=0.04)
+    level = column(day, "line_type=prepaid") + column(day, "line_type=postpaid")
+    np.testing.assert_array_equal(level, 1.0)
+
+
+def test_changes_begin_on_their_day() -> None:
+    """Until then a stream is a stationary one; then what it plants is there."""
+    jumped = days_of("abrupt shift")
+    data = [float(np.median(column(day, "data_mb_30d"))) for day in jumped]
+    assert data[CHANGE_DAY - 1] == pytest.approx(data[0], rel=0.1)
+    assert data[CHANGE_DAY] == pytest.approx(3 * data[CHANGE_DAY - 1], rel=0.1)
+    mixed = days_of("mix shift", 16)
+    assert (mixed[CHANGE_DAY - 1].migrated_on < 0).all()
+    expected = 1 / 6 + 5 / 6 * (1 - 0.93**8)
+    assert (mixed[-1].persona == HEAVY).mean() == pytest.approx(expected, abs=0.07)
+    grouped = days_of("new group", 20)
+    assert (grouped[CHANGE_DAY - 1].persona < NEWCOMER).all()
+    assert (grouped[-1].persona == NEWCOMER).sum() == N // 6
+
+
+def test_a_dead_feature_dies_with_its_window() -> None:
+    """Thirty days after the source fell silent nobody has a message; other use goes on."""
+    before, *_, after = days_of("dead feature", CHANGE_DAY + 30)
+    assert column(after, "sms_30d").max() == 0.0 < np.median(column(before, "sms_30d"))
+    assert np.median(column(after, "mou_30d")) == pytest.approx(np.median(column(before, "mou_30d")), rel=0.1)
+
+
+def test_silent_customers_become_dormant() -> None:
+    """One per cent a day leaves for good: after 35 days those of the first five are silent for 30."""
+    last = days_of("silent churn", 35)[-1]
+    assert (last.silent_days >= 30).mean() == pytest.approx(0.05, abs=0.03)
+    assert column(last, "days_since_last_activity").max() == 35.0
+
+
+def test_a_growing_base_doubles() -> None:
+    """New customers come without history: their rates are over the days observed."""
+    last = days_of("growing base", 30)[-1]
+    assert len(last.raw) == N
+    new = last.observed_days < 30
+    assert new.sum() == pytest.approx(N / 2, abs=N / 60)
+    assert column(last, "tenure_days")[new].max() <= 30
+    ratio = np.median(column(last, "mou_30d")[new]) / np.median(column(last, "mou_30d")[~new])
+    assert ratio == pytest.approx(1.0, rel=0.25)
+
+
+def test_the_sorted_stream_is_sorted() -> None:
+    """The base grows in the order of use, and a learner of single points gets it in that order."""
+    stream = BY_NAME["sorted"]
+    first, *_, last = days_of("sorted", 24)
+    assert len(np.unique(first.persona)) == 3
+    assert len(np.unique(last.persona)) == 6
+    used = column(last, "data_mb_30d")[stream.order(last, np.random.default_rng(1))]
+    assert (np.diff(used) >= 0).all()
+
+
+def test_bills_close_together() -> None:
+    """In the stream of billing cycles revenue of postpaid customers changes on three days only."""
+    seen = days_of("billing cycles", 30)
+    postpaid = column(seen[0], "line_type=postpaid") == 1
+    changed = [
+        bool((column(a, "revenue_30d") != column(b, "revenue_30d"))[postpaid].any())
+        for a, b in pairwise(seen)
+    ]
+    assert sum(changed) == 3
+
+
+def test_migrations_happen_at_their_rate() -> None:
+    """One per cent of those who did not yet, on each of fifteen days; the others never."""
+    last = days_of("migrations", 20)[-1]
+    assert (last.migrated_on >= 0).mean() == pytest.approx(1 - 0.99**15, abs=0.06)
+    assert set(last.migrated_on.tolist()) - {-1} <= set(range(15))
