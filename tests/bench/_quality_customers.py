@@ -154,14 +154,25 @@ class Customers:
         """A random `share` of all customers stops every activity, and tells nobody."""
         self._state.is_gone |= self._rng.random(self.n) < share
 
-    def migrate(self, share: float, to: int | None = None) -> None:
-        """A random `share` of those who never did takes up the persona `to` (another one at random)."""
-        s = self._state
-        other = (s.persona + self._rng.integers(1, N_PERSONAS, self.n)) % N_PERSONAS
+    def migrate(self, share: float, to: int | None = None, at_once: bool = False) -> None:
+        """A random `share` of those who never did takes up the persona `to` (another one at random).
+
+        Rates and contract are new from the next day on, and windows follow; `at_once`: the window and the
+        payments behind them are those of somebody of that persona, too.
+        """
+        s, rng = self._state, self._rng
+        other = (s.persona + rng.integers(1, N_PERSONAS, self.n)) % N_PERSONAS
         target = other if to is None else np.full(self.n, to)
-        chosen = (self._rng.random(self.n) < share) & (s.migrated_on < 0) & (s.persona != target)
-        s.persona = np.where(chosen, target, s.persona)
-        s.migrated_on = np.where(chosen, self._day, s.migrated_on)
+        chosen = (rng.random(self.n) < share) & (s.migrated_on < 0) & (s.persona != target)
+        rows = np.flatnonzero(chosen)
+        new = self._new(target[rows], joined=0)
+        for name in ("persona", "use", "spend", "odds", "postpaid", "bill"):
+            getattr(s, name)[rows] = getattr(new, name)
+        s.migrated_on[rows] = self._day
+        for row in rows if at_once else ():
+            like = rng.choice(np.flatnonzero((s.persona == s.persona[row]) & (s.migrated_on < 0)))
+            for name in ("ring", "days_late", "postpaid", "bill"):
+                getattr(s, name)[row] = getattr(s, name)[like]
 
     def live_day(self) -> None:
         """One day of activity, payments and bills."""

@@ -82,6 +82,17 @@ def renamed(before: IntArray, after: IntArray) -> IntArray:
     return np.array([names.get(label, unused + label) for label in after.tolist()])
 
 
+def ids_renamed(before: list[str | None], after: list[str | None]) -> int:
+    """Segments that live on under another id: most of the members are the same (Jaccard >= 0.5)."""
+    old, new = np.array(before, object), np.array(after, object)
+    count = 0
+    for old_id in set(before) - {None}:
+        for new_id in set(after) - {None, old_id}:
+            a, b = old == old_id, new == new_id
+            count += int((a & b).sum() >= 0.5 * (a | b).sum())
+    return count
+
+
 def _mean(rows: Float64Array) -> Float64Array:
     present = np.isfinite(rows)
     mean: Float64Array = np.where(present, rows, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+import online_model
 from consumer.config import Config
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report, make_first_model
 from online_model.decision import DAY_US, Candidates, DecisionPolicy, Decisions, decide
@@ -32,7 +33,8 @@ Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Int16Array = npt.NDArray[np.int16]
 
-Recalibrate = Callable[[Model, Population], Model]
+#: From the old model, the population, its plan and k to the next model.
+Recalibrate = Callable[[Model, Population, FeaturePlan, int], Model]
 
 #: Event time of day 0.
 _T0_US: Final = 20_000 * DAY_US
@@ -54,22 +56,30 @@ def plain_policy() -> DecisionPolicy:
     return dataclasses.replace(default_policy(), hysteresis=0.0)
 
 
-def recalibrated() -> Recalibrate | None:
-    """The product's recalibration of a model by a population; None where there is none yet."""
-    name = "online_model.recalibration"
-    if find_spec(name) is None:
+def recalibration() -> Recalibrate | None:
+    """The product's way from a model and a population to the next model; None where it has none yet.
+
+    The one place to wire: looked for beside the product's other modules, as it is younger than this file.
+    """
+    if not Path(online_model.__path__[0], "recalibration.py").is_file():
         return None
-    recalibrate: Recalibrate = import_module(name).recalibrate
-    return recalibrate
+    product = import_module("online_model.recalibration")
+
+    def recalibrated(old: Model, population: Population, plan: FeaturePlan, k: int) -> Model:
+        policy = product.RecalibrationPolicy(
+            calibration=CalibrationPolicy(k=k), dormant_after_days=_CONFIG.decision.dormant_after_days
+        )
+        work = product.Recalibration(old, plan, default_strategies(), policy, "benchmark")
+        model: Model = work.propose(population, population.raw).model
+        return model
+
+    return recalibrated
 
 
-def population(day: Day, rows: BoolArray | None = None) -> Population:
-    """The customers `rows` (default: all) of a day, as a calibration takes them."""
-    chosen = np.ones(len(day.raw), np.bool_) if rows is None else rows
+def population(day: Day, rows: BoolArray, now_us: int) -> Population:
+    """The customers `rows` bool[n] of a day, as a calibration takes them."""
     priors = np.full(day.raw.shape[1], np.nan)
-    return Population(
-        day.raw[chosen], day.observed_days[chosen], day.silent_days[chosen], priors, watermark_us=_T0_US
-    )
+    return Population(day.raw[rows], day.observed_days[rows], day.silent_days[rows], priors, now_us)
 
 
 class Published:
@@ -100,15 +110,15 @@ class Published:
 
 
 class Ours:
-    """The product from its first model on.
+    """The product from its first model on, calibrated on the customers `rows` bool[n] of day 0, else on all.
 
     `published` is under the default policy, `plain` without hysteresis beside it; `drift` is that of the
     last scan.
     """
 
-    def __init__(self, day: Day, plan: FeaturePlan, k: int, seed: int) -> None:
+    def __init__(self, day: Day, plan: FeaturePlan, k: int, seed: int, rows: BoolArray | None = None) -> None:
         model = make_first_model(
-            population(day),
+            population(day, np.ones(len(day.raw), np.bool_) if rows is None else rows, _T0_US),
             plan,
             default_strategies(),
             CalibrationPolicy(k=k, seed=seed),
@@ -117,6 +127,7 @@ class Ours:
         interval_us = _CONFIG.scan.interval_s * 1_000_000
         half_life_us = int(_CONFIG.model.half_life_days * DAY_US)
         self._coordinator = Coordinator(CoordinatorSettings(1, half_life_us, interval_us), model)
+        self._plan = plan
         self._interval_us = interval_us
         self._now_us = _T0_US
         self.published = Published(default_policy())
@@ -146,10 +157,19 @@ class Ours:
 
     def recalibrate(self, day: Day, rows: BoolArray, by: Recalibrate) -> None:
         """Goes on from the model that `by` makes of the customers `rows` bool[n]."""
-        old, new = self.model, by(self.model, population(day, rows))
+        old = self.model
+        new = by(old, population(day, rows, self._now_us), self._plan, old.k)
         self._coordinator.adopt(new)
         for published in (self.published, self.plain):
             published.adopt(old, new)
+
+    def ids(self, codes: Int16Array) -> list[str | None]:
+        """Segment id of every code."""
+        return [self.model.id_of(code) for code in codes.tolist()]
+
+    def awake(self, day: Day) -> BoolArray:
+        """Which customers of a day have a place among the centroids: the dormant have none."""
+        return np.asarray(day.silent_days < self.published.policy.dormant_after_days)
 
     def _scan(self, day: Day, x: Float64Array) -> None:
         model = self.model

@@ -46,6 +46,16 @@ class Stream:
     bill_days: int = 30
     initial: float = 1.0
 
+    @property
+    def plan(self) -> FeaturePlan:
+        """Features of the vectors."""
+        return PLAN
+
+    @property
+    def k(self) -> int:
+        """Clusters to look for: the personas of day 0."""
+        return N_PERSONAS
+
     def days(self, customers: int, days: int, seed: int) -> Iterator[Day]:
         """Day 0 (for the calibration) and the `days` after it, for at most about `customers` customers."""
         rng = np.random.default_rng([seed, self.number])
@@ -128,9 +138,15 @@ def _sorted(base: Customers, day: int, rng: np.random.Generator, customers: int)
 
 
 def _migrations(base: Customers, day: int, rng: np.random.Generator, customers: int) -> None:
-    """One per cent a day takes up another persona, for fifteen days."""
+    """One per cent a day takes up another persona, for fifteen days; their windows follow."""
     if day <= 15:
         base.migrate(0.01)
+
+
+def _migrations_at_once(base: Customers, day: int, rng: np.random.Generator, customers: int) -> None:
+    """The same, with the whole window of the other persona from the first day on."""
+    if day <= 15:
+        base.migrate(0.01, at_once=True)
 
 
 PLAN: Final[FeaturePlan] = feature_plan()
@@ -147,5 +163,7 @@ STREAMS: Final = (
     Stream("growing base", 9, _growing, alarm="either", initial=0.5),
     Stream("billing cycles", 10, _nothing, bill_days=3),
 )
+STATIONARY: Final = STREAMS[0]
 #: Constant rates with planted migrations: for moves, not for costs.
 MIGRATIONS: Final = Stream("migrations", 11, _migrations)
+AT_ONCE: Final = Stream("migrations at once", 12, _migrations_at_once)
