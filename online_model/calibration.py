@@ -29,6 +29,7 @@ from online_model.panel import (
     score,
 )
 from online_model.scaler import Scaler, apply, fit_scaler
+from online_model.separation import add_calibrated, davies_bouldin, silhouette
 from online_model.strategy import StrategyFile, bind
 
 __all__ = ["Calibration", "CalibrationPolicy", "Identity", "calibrate", "first_model", "lloyd"]
@@ -186,10 +187,13 @@ def make_reference(
     low, high = scaler.raw_bounds()
     counted = empty(k, x.shape[1])
     add_rows(counted, Gauge(k, edges, low, high, p99_d2), np.ascontiguousarray(raw), x, labels, d2)
-    return _reference_of(counted, edges, p99_d2)
+    centroids = add_calibrated(counted, x, labels, d2, scaler.importance)
+    return _reference_of(counted, edges, p99_d2, centroids)
 
 
-def _reference_of(counted: ScanStatistics, edges: Float64Array, p99_d2: float) -> Reference:
+def _reference_of(
+    counted: ScanStatistics, edges: Float64Array, p99_d2: float, centroids: Float64Array
+) -> Reference:
     classified = max(int(counted.counts.sum()), 1)
     rows = max(counted.n_rows, 1)
     errors = counted.errors / STEPS
@@ -203,6 +207,8 @@ def _reference_of(counted: ScanStatistics, edges: Float64Array, p99_d2: float) -
         error_mean=float(errors.sum()) / classified,
         error_by_segment=errors / np.maximum(counted.counts, 1),
         p99_d2=p99_d2,
+        silhouette=silhouette(counted),
+        davies_bouldin=davies_bouldin(counted, centroids),
     )
 
 

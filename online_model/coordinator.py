@@ -101,7 +101,7 @@ class Coordinator:
         statistics = reports[0].statistics
         for report in reports[1:]:
             statistics = merge(statistics, report.statistics)
-        self.drift = measure(statistics, model.reference)
+        self.drift = measure(statistics, model)
         if self.settings.learner == "frozen":
             return None
         interval = self.settings.scan_interval_us
