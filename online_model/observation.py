@@ -26,8 +26,8 @@ class Raised(msgspec.Struct, frozen=True, array_like=True):
 class Observation(msgspec.Struct, frozen=True):
     """One scan: its number and boundary, customers seen, what was raised, and the means it saw.
 
-    `measured` is false for too few customers; then nothing is raised. `means`: the mean error, then the
-    mean of every column, in units of a shift that matters (null: nothing to compare).
+    `measured` is false for too few customers; then nothing is raised. `means`: the error ratio, then the
+    mean of every column in standard deviations of the calibration (null: nothing to compare).
     """
 
     scan_id: int
