@@ -14,7 +14,7 @@ import numpy as np
 
 from online_model.calibration import Identity, calibrate, first_model
 from online_model.drift import Drift, measure
-from online_model.drift_rule import Reason, decide, observe
+from online_model.drift_rule import Alarm, decide, observe
 from online_model.evaluate import Population
 from online_model.fold import ScanStatistics, fold, merge
 from online_model.kmeans import RiverKMeans
@@ -51,7 +51,7 @@ class Report:
 
 
 class Coordinator:
-    """Folds scans into the next version. `model` is the newest, `drift` what the last scan measured.
+    """Folds scans into the next version. `model` is the newest, `drift` what its last scan measured.
 
     `history`: what the scans since the last calibration said about drift. It is read back from the
     versions that are adopted, so it does not matter who made them; the frozen learner makes none, and
@@ -63,7 +63,7 @@ class Coordinator:
         self.model = model
         self.drift: Drift | None = None
         self.history: deque[Observation] = deque(maxlen=HISTORY)
-        self._alarms: list[Reason] | None = None
+        self._alarms: list[Alarm] | None = None
         self._pending: dict[int, Report] = {}
         self._river: RiverKMeans | None = None
 
@@ -73,6 +73,7 @@ class Coordinator:
             self.model = model
             self._alarms = None
             if model.kind != "folded":
+                self.drift = None
                 self.history.clear()
             elif model.observed is not None:
                 self.history.append(model.observed)
@@ -80,7 +81,7 @@ class Coordinator:
             self._river = None
 
     @property
-    def alarms(self) -> list[Reason]:
+    def alarms(self) -> list[Alarm]:
         """Why somebody should look or recalibrate, as of the newest scan; reasons to act come first."""
         if self.model is None:
             return []
@@ -89,6 +90,15 @@ class Coordinator:
             since = None if origin is None else origin.calibrated_us
             self._alarms = decide(list(self.history), self.model.columns, since)
         return self._alarms
+
+    @property
+    def model_age_us(self) -> int | None:
+        """Event time from the calibration to the newest scan; None where either is not known."""
+        origin = None if self.model is None else origin_of(self.model)
+        if self.model is None or origin is None:
+            return None
+        newest = self.history[-1].boundary_us if self.history else self.model.created_us
+        return newest - origin.calibrated_us
 
     def forget_reports(self) -> None:
         """Drops reports that wait for others: a new owner of the log reads them again."""

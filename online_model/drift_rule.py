@@ -43,8 +43,8 @@ class DriftPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why somebody should look (`watch`) or the model should be made anew (`act`), in plain words."""
+class Alarm:
+    """A reason to look (`watch`) or to make the model anew (`act`); `text` is for people."""
 
     kind: str
     subject: str
@@ -106,11 +106,11 @@ def decide(
     columns: Sequence[str],
     calibrated_us: int | None,
     policy: DriftPolicy | None = None,
-) -> list[Reason]:
-    """Reasons after the newest of `history`, the scans since the calibration, oldest first.
+) -> list[Alarm]:
+    """Alarms that are up after the newest of `history`, the scans since the calibration, oldest first.
 
     `columns`: the model's, in order. `calibrated_us`: event time of the calibration; where it is not
-    known there is no age. Reasons to act come first.
+    known there is no age. Those to act on come first.
     """
     rules = policy or DriftPolicy()
     if not history:
@@ -165,22 +165,22 @@ def _is_on(flags: Sequence[bool], rules: DriftPolicy) -> bool:
     return on
 
 
-def _combined(active: Sequence[Raised]) -> list[Reason]:
+def _combined(active: Sequence[Raised]) -> list[Alarm]:
     """The combined rule over signals that are on."""
     held = [item for item in active if item.level == "hold"]
     drifted = [item for item in active if _BY_NAME[item.kind].role == "input"]
     unfit = [item for item in active if _BY_NAME[item.kind].role == "fit"]
-    reasons = []
+    alarms = []
     for item in active:
         text = _text(item)
         if item.level == "hold":
             text += "; no recalibration before it is back"
         severity: Literal["watch", "act"] = "act" if item.level == "act" and not held else "watch"
-        reasons.append(Reason(item.kind, item.subject, severity, text))
+        alarms.append(Alarm(item.kind, item.subject, severity, text))
     if drifted and unfit and not held:
         both = f"{_text(drifted[0])}, and {_text(unfit[0])}"
-        reasons.append(Reason("combined", "", "act", both))
-    return sorted(reasons, key=lambda reason: reason.severity != "act")
+        alarms.append(Alarm("combined", "", "act", both))
+    return sorted(alarms, key=lambda alarm: alarm.severity != "act")
 
 
 def _text(item: Raised) -> str:

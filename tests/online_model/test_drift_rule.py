@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from online_model.drift import measure
 from online_model.drift_kinds import KINDS
-from online_model.drift_rule import DriftPolicy, Reason, decide, observe
+from online_model.drift_rule import Alarm, DriftPolicy, decide, observe
 from online_model.fold import empty
 from online_model.observation import Level, Observation, Raised
 from online_model.scan_means import changed
@@ -85,7 +85,7 @@ def test_nothing_acts_while_a_feature_is_missing() -> None:
 def test_reasons_to_act_come_first_and_are_in_words() -> None:
     """Subject and value are in the text."""
     first, *others = decide(history(*["pe"] * 4), COLUMNS, 0)
-    assert first == Reason(
+    assert first == Alarm(
         "combined",
         "",
         "act",

@@ -18,7 +18,7 @@ import pytest
 from online_model.calibration import CalibrationPolicy, Identity, calibrate, first_model
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report
 from online_model.distance import nearest
-from online_model.drift_rule import Reason
+from online_model.drift_rule import Alarm
 from online_model.fold import add_rows, empty, gauge_of
 from online_model.model import Model
 from online_model.scaler import apply
@@ -161,7 +161,7 @@ TABLE: Final = (
 )
 
 
-def alarms_of(drifted: Drifted, scans: int, before: int, seed: int) -> list[list[Reason]]:
+def alarms_of(drifted: Drifted, scans: int, before: int, seed: int) -> list[list[Alarm]]:
     """The alarms before the onset and after each of `scans` scans since."""
     rng, coordinator = np.random.default_rng(seed), Coordinator(SETTINGS, calibrated())
     for scan in range(FIRST_SCAN, FIRST_SCAN + before):
