@@ -67,7 +67,7 @@ KINDS: Final = (
         "{subject} is beyond its calibrated range for {value:.1%} more customers",
         "values the scaler cuts off, which the distances then do not see",
         "shifts inside the range",
-        watch=0.01,
+        watch=0.025,
     ),
     Kind(
         "share",
