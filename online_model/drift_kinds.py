@@ -3,7 +3,8 @@
 No figure sees everything, so all are watched. Thresholds come from simulated drift of a mixture of
 six groups (without drift at 2,000 customers: PSI 0.008, share distance 0.02, displacement 0.12; one
 feature by half a deviation: 0.24, 0.03, 0.23; a mix shift of 15 points: share distance 0.2; a far group
-of 5 %: error 1.9, outliers 0.06); those of age, clipped and missing are judgements.
+of 5 %: error 1.9, outliers 0.06); those of age and missing are judgements. Clipped is above what a
+simulated month without drift gave (0.022, by tenure and by the week's cycle).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Kind:
     """One kind of drift: its figure's thresholds, what it sees and what it cannot see.
 
     From `watch` on somebody should look; from `act` on a recalibration is called for by this alone;
-    from `hold` on none may be made. `says` is the reason in words: subject and value are filled in.
+    from `hold` on none may be made. `base` is what `watch` amounts to. `says` is the reason in
+    words: subject and value are filled in.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Kind:
     watch: float
     act: float | None = None
     hold: float | None = None
+    base: Level = "watch"
 
     def level(self, value: float) -> Level | None:
         """What `value` calls for; None below every threshold or for NaN."""
@@ -40,7 +43,7 @@ class Kind:
             return "hold"
         if self.act is not None and value >= self.act:
             return "act"
-        return "watch" if value >= self.watch else None
+        return self.base if value >= self.watch else None
 
 
 KINDS: Final = (
@@ -142,8 +145,9 @@ KINDS: Final = (
         "alone",
         "the mean of {subject} has changed lately (by ADWIN)",
         "that a mean has just changed, by less than what the others see",
-        "spread and mix; anything in the first thirty scans after a calibration",
+        "spread and mix; slow trends; the first thirty scans after a calibration; a week's cycle is a change",
         watch=1.0,
+        base="note",
     ),
     Kind(
         "age",

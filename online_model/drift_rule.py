@@ -1,9 +1,10 @@
 """Which drift calls for a look, and which for a recalibration: thresholds, persistence, one combined rule.
 
-A figure beyond its threshold in one scan is an accident; in four of six it is drift, until fewer than
-two of six are left. A recalibration is called for when a figure is far beyond, or when the input has
-drifted *and* the model fits it worse: either alone is for a person to look at. While a feature is
-missing, recalibrating would learn the gap, so nothing acts. This decides; it starts nothing.
+A figure beyond its threshold in one scan is an accident; in two thirds of a day's scans it is drift, until
+less than a third is left. (A window of 30 days holds eight weekend days or ten: for half a day a week
+that alone looks like drift.) A recalibration is called for when a figure is far beyond, or when the
+input has drifted *and* the model fits it worse: either alone is for a person to look at. While a feature
+is missing, recalibrating would learn the gap, so nothing acts. This decides; it starts nothing.
 """
 
 from __future__ import annotations
@@ -21,34 +22,39 @@ from online_model.observation import Level, Observation, Raised
 from online_model.plan import DAY_US
 from online_model.scan_means import changed
 
+Severity = Literal["note", "watch", "act"]
+
+_ORDER: Final[tuple[Severity, ...]] = ("act", "watch", "note")
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
 class DriftPolicy:
-    """A signal is on from `on` of the last `window` measured scans and off again below `off` of them.
+    """A signal is on from the share `on` of the last scans, and off again below the share `off`.
 
-    Scans with too few customers are not measured. `calm_us`: event time after a calibration in which
-    nothing is raised. A change of a mean counts for `window` scans.
+    The last scans are the measured ones of the last `window_us` of event time, `least` at least; a scan
+    with too few customers is not measured. `calm_us`: event time after a calibration in which nothing is
+    raised. A change of a mean counts for `least` scans.
     """
 
-    window: int = 6
-    on: int = 4
-    off: int = 2
+    window_us: int = DAY_US
+    least: int = 6
+    on: float = 2 / 3
+    off: float = 1 / 3
     calm_us: int = DAY_US
 
     def __post_init__(self) -> None:
-        if not 1 <= self.off <= self.on <= self.window or self.calm_us < 0:
-            raise ValueError("need 1 <= off <= on <= window and calm_us >= 0")
+        if not 0 < self.off <= self.on <= 1 or min(self.window_us, self.least, self.calm_us) < 0:
+            raise ValueError("need 0 < off <= on <= 1, and no negative time or number")
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A reason to look (`watch`) or to make the model anew (`act`); `text` is for people."""
+    """A remark (`note`), a reason to look (`watch`) or to calibrate again (`act`); `text` is for people."""
 
     kind: str
     subject: str
-    severity: Literal["watch", "act"]
+    severity: Severity
     text: str
 
 
@@ -120,8 +126,8 @@ def decide(
         return []
     measured = [seen for seen in history if seen.measured]
     active = _persistent(measured, rules)
-    for name in changed([seen.means for seen in measured], ["error", *columns], rules.window):
-        active.append(Raised("change_point", name, "watch", 1.0))
+    for name in changed([seen.means for seen in measured], ["error", *columns], rules.least):
+        active.append(Raised("change_point", name, "note", 1.0))
     age = _BY_NAME["age"].level(age_us / DAY_US)
     if age is not None:
         active.append(Raised("age", "", age, age_us / DAY_US))
@@ -139,6 +145,7 @@ class _Signal:
 def _persistent(measured: Sequence[Observation], rules: DriftPolicy) -> list[Raised]:
     """Signals that are on after the last scan, with the level that has persisted and their last value."""
     signals: dict[tuple[str, str], _Signal] = {}
+    starts = _starts([seen.boundary_us for seen in measured], rules)
     for number, seen in enumerate(measured):
         for item in seen.raised:
             signal = signals.setdefault((item.kind, item.subject), _Signal())
@@ -148,20 +155,30 @@ def _persistent(measured: Sequence[Observation], rules: DriftPolicy) -> list[Rai
     found = []
     for (kind, subject), signal in signals.items():
         levels = signal.levels + [None] * (len(measured) - len(signal.levels))
-        if _is_on([level is not None for level in levels], rules):
+        if _is_on([level is not None for level in levels], starts, rules):
             lasting: Level = "watch"
             for level in ("act", "hold"):
-                if _is_on([other == level for other in levels], rules):
+                if _is_on([other == level for other in levels], starts, rules):
                     lasting = level
             found.append(Raised(kind, subject, lasting, signal.value))
     return found
 
 
-def _is_on(flags: Sequence[bool], rules: DriftPolicy) -> bool:
+def _starts(boundary_us: Sequence[int], rules: DriftPolicy) -> list[int]:
+    """Where the window that ends with each scan begins; it may begin before the first scan."""
+    starts, first = [], 0
+    for end, newest in enumerate(boundary_us):
+        while boundary_us[first] <= newest - rules.window_us:
+            first += 1
+        starts.append(min(first, end + 1 - rules.least))
+    return starts
+
+
+def _is_on(flags: Sequence[bool], starts: Sequence[int], rules: DriftPolicy) -> bool:
     on = False
-    for end in range(1, len(flags) + 1):
-        count = sum(flags[max(0, end - rules.window) : end])
-        on = count >= (rules.off if on else rules.on)
+    for end, start in enumerate(starts):
+        share = sum(flags[max(start, 0) : end + 1]) / (end + 1 - start)
+        on = share >= (rules.off if on else rules.on)
     return on
 
 
@@ -175,12 +192,14 @@ def _combined(active: Sequence[Raised]) -> list[Alarm]:
         text = _text(item)
         if item.level == "hold":
             text += "; no recalibration before it is back"
-        severity: Literal["watch", "act"] = "act" if item.level == "act" and not held else "watch"
+        severity: Severity = "note" if item.level == "note" else "watch"
+        if item.level == "act" and not held:
+            severity = "act"
         alarms.append(Alarm(item.kind, item.subject, severity, text))
     if drifted and unfit and not held:
         both = f"{_text(drifted[0])}, and {_text(unfit[0])}"
         alarms.append(Alarm("combined", "", "act", both))
-    return sorted(alarms, key=lambda alarm: alarm.severity != "act")
+    return sorted(alarms, key=lambda alarm: _ORDER.index(alarm.severity))
 
 
 def _text(item: Raised) -> str:

@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
-#: What a figure beyond a threshold calls for: a look, a recalibration, or none before the input is mended.
-Level = Literal["watch", "act", "hold"]
+#: What a figure beyond a threshold calls for: a remark, a look, a recalibration, or none before the input
+#: is mended.
+Level = Literal["note", "watch", "act", "hold"]
 
 
 class Raised(msgspec.Struct, frozen=True, array_like=True):

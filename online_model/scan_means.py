@@ -1,8 +1,9 @@
 """river's ADWIN on the means of scans: one detector for the error and one per column.
 
 A mean per scan is a slow series with little noise, which is what ADWIN is good at; on single events it
-fires at changes that matter to nobody. The detectors hold no state of their own: they are run again
-over the scans kept, so whoever has the history has their answer.
+fires at changes that matter to nobody. It has no notion of a week: the cycle of a feature is a change
+to it, so what it finds is a remark beside the alarms and none itself. The detectors hold no state of
+their own: they are run again over the scans kept, so whoever has the history has their answer.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ COLUMNS = ("mb", "calls")
 
 
 def history(*scans: str) -> list[Observation]:
-    """Hourly scans from the second day on, each with the signals in its string.
+    """Six scans a day from the second day on, each with the signals in its string.
 
     Small letters watch, large ones act or hold: p(si of mb), s(hare), e(rror), m(issing mb); "-" is a
     scan of too few customers.
@@ -36,8 +36,8 @@ def history(*scans: str) -> list[Observation]:
             large: Level = "hold" if kind == "missing" else "act"
             level = large if letter.isupper() else "watch"
             raised.append(Raised(kind, "mb" if kind in {"psi", "missing"} else "", level, 0.3))
-        boundary = DAY + number * HOUR
-        made.append(Observation(24 + number, boundary, 5000, "-" not in signals, raised, [1.0, 0.0, 0.0]))
+        boundary = DAY + number * 4 * HOUR
+        made.append(Observation(6 + number, boundary, 5000, "-" not in signals, raised, [1.0, 0.0, 0.0]))
     return made
 
 
@@ -52,6 +52,18 @@ def test_one_scan_is_an_accident_and_four_of_six_are_not() -> None:
     assert reasons("s", "s", "s", "", "", "s") == {("share", "watch")}
     assert reasons("s", "s", "", "", "", "s", "s") == set()
     assert reasons("s", "-", "s", "-", "-", "-", "-", "s", "s") == {("share", "watch")}
+
+
+@pytest.mark.parametrize(("hours", "before", "enough"), [(1, 24, 16), (1, 40, 16), (4, 6, 4), (168, 6, 4)])
+def test_a_day_of_scans_counts_however_many_they_are(hours: int, before: int, enough: int) -> None:
+    """Hourly scans need two thirds of 24; scans a week apart, four of six."""
+    share = Raised("share", "", "watch", 0.1)
+    scans = [
+        Observation(i, DAY + i * hours * HOUR, 5000, True, [share] if i >= before else [], [1.0, 0.0, 0.0])
+        for i in range(before + enough)
+    ]
+    assert decide(scans[:-1], COLUMNS, None) == []
+    assert [alarm.kind for alarm in decide(scans, COLUMNS, None)] == ["share"]
 
 
 def test_a_signal_stays_on_until_it_is_rare() -> None:
@@ -98,8 +110,8 @@ def test_reasons_to_act_come_first_and_are_in_words() -> None:
 def test_a_day_of_calm_follows_a_calibration() -> None:
     """Its scans count, but nothing is raised before it is over; the age needs no samples."""
     up = ["s"] * 4
-    assert reasons(*up, calibrated_us=3 * HOUR) == {("share", "watch")}
-    assert reasons(*up, calibrated_us=4 * HOUR) == set()
+    assert reasons(*up, calibrated_us=12 * HOUR) == {("share", "watch")}
+    assert reasons(*up, calibrated_us=13 * HOUR) == set()
     assert reasons(*up, calibrated_us=None) == {("share", "watch")}
     assert reasons("-", calibrated_us=-90 * DAY) == {("age", "watch")}
     assert reasons("-", calibrated_us=-200 * DAY) == {("age", "act")}
@@ -128,7 +140,7 @@ def test_the_rule_is_a_function_of_the_history(scans: list[str]) -> None:
 def test_levels_are_at_their_thresholds() -> None:
     """The threshold itself counts; NaN does not."""
     for kind in KINDS:
-        assert kind.level(kind.watch) == "watch"
+        assert kind.level(kind.watch) == kind.base
         assert kind.level(np.nextafter(kind.watch, 0)) is None
         assert kind.level(float("nan")) is None
         if kind.act is not None:
@@ -171,4 +183,4 @@ def test_what_is_observed_by_hand() -> None:
 def test_senseless_policies_are_refused() -> None:
     """Off above on would never rest."""
     with pytest.raises(ValueError, match="off <= on"):
-        DriftPolicy(off=5, on=4)
+        DriftPolicy(off=0.5, on=0.4)

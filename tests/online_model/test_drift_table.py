@@ -1,8 +1,8 @@
 """The table of drift: which effect must raise which alarm, how soon; and that no alarm is raised without.
 
-Six groups in eight columns, calibrated once; every scan sees 5,000 other customers of the same law, so
-the noise is more than that of the same customers seen again. The table was written before it was
-measured; a row that did not hold on ten seeds has been changed and says what it was.
+Six groups in eight columns, calibrated once; six scans a day, so an alarm takes four. Every scan sees
+5,000 other customers of the same law: more noise than the same customers seen again make. The table was
+written before it was measured; a row that did not hold on ten seeds has been changed and says what it was.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.online_model.populations import Float64Array, numeric_columns
 
 HOUR: Final = 3_600_000_000
 COLUMNS: Final = numeric_columns(*(f"f{j}" for j in range(8)), clip=True)
-SETTINGS: Final = CoordinatorSettings(partition_count=1, half_life_us=12 * HOUR, scan_interval_us=HOUR)
+SETTINGS: Final = CoordinatorSettings(partition_count=1, half_life_us=12 * HOUR, scan_interval_us=4 * HOUR)
 GROUPS: Final = np.random.default_rng(11).normal(scale=1.5, size=(6, 8))
 CUSTOMERS: Final = 5_000
 #: The first scan is after the calm day.
-FIRST_SCAN: Final = 30
+FIRST_SCAN: Final = 8
 
 Rng = np.random.Generator
 #: Customers of a scan `since` scans after the onset, from (generator, since).
@@ -136,9 +136,9 @@ TABLE: Final = (
     Row("one feature, +0.05 deviations per scan", shifted(0.05, per_scan=True), "psi", "watch", 16),
     Row("one feature, +0.6 deviations", shifted(0.6), "psi", "watch", 4),
     # Was: after 14 scans. ADWIN compares a mean with what was before, and found nothing in so few.
-    Row("one feature, +0.3 deviations", shifted(0.3), "change_point", "watch", 12, before=48),
+    Row("one feature, +0.3 deviations", shifted(0.3), "change_point", "note", 12, before=48),
     # Was: 8 scans, which took 9 on two of ten seeds.
-    Row("one feature, +0.6 deviations", shifted(0.6), "change_point", "watch", 10, before=48),
+    Row("one feature, +0.6 deviations", shifted(0.6), "change_point", "note", 10, before=48),
     Row("one feature, +1 deviation", shifted(1.0), "combined", "act", 4),
     Row("mix, 15 points", remixed(0.15), "share", "watch", 4),
     # Was: 25 points, which are near the threshold (5 scans on one of ten seeds).
@@ -179,12 +179,12 @@ def test_every_effect_is_noticed_in_time(row: Row) -> None:
     for seed in (5, 6, 7):
         before, *after = alarms_of(row.drifted, row.max_delay, row.before, seed)
         assert before == []
-        assert (row.kind, row.severity) in {(reason.kind, reason.severity) for reason in after[-1]}
+        assert (row.kind, row.severity) in {(alarm.kind, alarm.severity) for alarm in after[-1]}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_nothing_is_raised_where_nothing_changes(seed: int) -> None:
-    """Thirty stationary scans, of other customers each."""
+    """Thirty stationary scans, of other customers each: no alarm, and no remark either."""
     rng, coordinator = np.random.default_rng(1000 + seed), Coordinator(SETTINGS, calibrated())
     for scan in range(FIRST_SCAN, FIRST_SCAN + 30):
         scanned(coordinator, scan, population(rng))
@@ -200,5 +200,5 @@ def test_a_feature_that_is_gone_stops_recalibration() -> None:
         return raw
 
     alarms = alarms_of(both, 6, 14, seed=5)[-1]
-    assert {"missing", "share"} <= {reason.kind for reason in alarms}
-    assert {reason.severity for reason in alarms} == {"watch"}
+    assert {"missing", "share"} <= {alarm.kind for alarm in alarms}
+    assert "act" not in {alarm.severity for alarm in alarms}
