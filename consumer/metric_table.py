@@ -234,7 +234,8 @@ METRICS: Final = (
         "drift_alarm",
         "gauge",
         "1",
-        "Alarms that are up: the drift has lasted. Severity act calls for a recalibration.",
+        "Alarms that are up: the drift has lasted. A note is a remark, watch is for a person to look at, act "
+        "calls for a recalibration.",
         ("kind", "subject", "severity"),
     ),
     Metric(

@@ -248,7 +248,8 @@ class Recorder:
         self._metrics.set_alarms(up)
         for (kind, subject, severity), text in up.items():
             if (kind, subject, severity) not in self._alarms:
-                _log.warning("drift", kind=kind, severity=severity, reason=text)
+                write = _log.info if severity == "note" else _log.warning
+                write("drift", kind=kind, severity=severity, reason=text)
         self._alarms = set(up)
 
     def _waiting(self) -> dict[str, str]:
