@@ -191,6 +191,7 @@ def delta_of(partition: int, scanned: Pass, model_version: int, interval_us: int
             "missing": s.missing.tolist(),
             "clipped": s.clipped.tolist(),
             "totals": s.totals.tolist(),
+            "separation": s.separation.reshape(-1).tolist(),
         },
     )
 
@@ -210,5 +211,7 @@ def report_of(delta: DeltaRecord) -> Report:
         missing=more["missing"],
         clipped=more["clipped"],
         totals=more["totals"],
+        # A worker of before this field counts nobody for it.
+        separation=more.get("separation", np.zeros(3 * len(sums), np.int64)).reshape(len(sums), 3),
     )
     return Report(delta.partition, delta.scan_id, delta.model_version, statistics)

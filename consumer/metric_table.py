@@ -153,6 +153,12 @@ METRICS: Final = (
     Metric(
         "model_calibrated_timestamp_seconds", "gauge", "seconds", "Event time of the model's calibration."
     ),
+    Metric(
+        "model_age_seconds",
+        "gauge",
+        "seconds",
+        "Event time from the model's calibration to the newest scan.",
+    ),
     Metric("model_info", "gauge", "1", "The live model.", ("version", "k", "spec_hash")),
     Metric("drift_samples", "gauge", "customers", "Customers behind the drift figures."),
     Metric(
@@ -180,5 +186,82 @@ METRICS: Final = (
         "ratio",
         "Share of customers beyond the calibration's 99th percentile of distance (0.01 expected).",
     ),
+    Metric("unclassified_ratio", "gauge", "ratio", "Share of customers with too little data or dormant."),
+    Metric(
+        "feature_missing_excess_ratio",
+        "gauge",
+        "ratio",
+        "Share of customers without a feature minus its calibration value.",
+        ("feature",),
+    ),
+    Metric(
+        "feature_clipped_excess_ratio",
+        "gauge",
+        "ratio",
+        "Share of customers beyond the range of a feature minus its calibration value.",
+        ("feature",),
+    ),
+    Metric(
+        "segment_quantization_error_ratio",
+        "gauge",
+        "ratio",
+        "Mean squared distance of a segment's customers to its centre divided by its calibration value.",
+        ("segment",),
+    ),
+    Metric(
+        "segment_displacement_ratio",
+        "gauge",
+        "ratio",
+        "Distance of a segment's customers from its calibrated centre, over the distance from there to the "
+        "nearest other one.",
+        ("segment",),
+    ),
+    Metric(
+        "silhouette_score",
+        "gauge",
+        "score",
+        "Simplified silhouette (distances to centres) of the last scan and of the calibration.",
+        ("of",),
+    ),
+    Metric(
+        "davies_bouldin_score",
+        "gauge",
+        "score",
+        "Davies-Bouldin index of the last scan and of the calibration; smaller is better.",
+        ("of",),
+    ),
+    Metric(
+        "drift_alarm",
+        "gauge",
+        "1",
+        "Alarms that are up: the drift has lasted. A note is a remark, watch is for a person to look at, act "
+        "calls for a recalibration.",
+        ("kind", "subject", "severity"),
+    ),
+    Metric(
+        "segment_moves_total",
+        "counter",
+        "moves",
+        "Moves between segments by the stay they ended; short is at most 7 event days. The share of short "
+        "stays bounds the flap ratio from above.",
+        ("stay",),
+    ),
     Metric("build_info", "gauge", "1", "The running program.", ("version",)),
+)
+
+#: Drift figures of the last scan: one value each, and one per label.
+DRIFT_OVERALL: Final = (
+    "segment_share_js_distance",
+    "quantization_error_ratio",
+    "outlier_ratio",
+    "unclassified_ratio",
+)
+DRIFT_LABELLED: Final = (
+    "feature_psi",
+    "feature_missing_excess_ratio",
+    "feature_clipped_excess_ratio",
+    "segment_quantization_error_ratio",
+    "segment_displacement_ratio",
+    "silhouette_score",
+    "davies_bouldin_score",
 )

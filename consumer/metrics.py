@@ -8,7 +8,7 @@ resolving a child costs more than raising it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -24,13 +24,24 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from consumer.metric_table import METRICS, Metric, Outcome, Stage, State
+from consumer.drift_figures import DriftFigures
+from consumer.metric_table import (
+    DRIFT_LABELLED,
+    DRIFT_OVERALL,
+    METRICS,
+    Metric,
+    Outcome,
+    Stage,
+    State,
+)
 from consumer.snapshots import Taken
 
 __all__ = ["METRICS", "Metric", "Metrics", "Outcome", "Stage", "State"]
 
 #: Drift figures from fewer customers than this are noise and are not shown.
 MIN_DRIFT_SAMPLES: Final = 2000
+
+_ABSENT: Final = float("nan")
 
 _TopicPartition = tuple[str, int]
 
@@ -60,6 +71,7 @@ class Metrics:
         for outcome in Outcome:  # a counter that exists at 0 shows its first increase
             for topic in input_topics:
                 self._counter("events_total", topic, outcome.value)
+        self.record_stays(0, 0)
         self.set_state(State.STARTING)
 
     def record_events(self, counts: npt.NDArray[np.int64]) -> None:
@@ -173,29 +185,36 @@ class Metrics:
         info.clear()
         info.labels(version, k, spec_hash).set(1)
 
-    def set_drift(
-        self,
-        samples: int,
-        psi: Mapping[str, float],
-        share_js_distance: float,
-        error_ratio: float,
-        outlier_ratio: float,
-    ) -> None:
+    def set_drift(self, figures: DriftFigures) -> None:
         """Drift of the last scan against the calibration.
 
-        With fewer than `MIN_DRIFT_SAMPLES` customers only `samples` is shown: small windows fake drift.
+        With fewer than `MIN_DRIFT_SAMPLES` customers only their number is shown: small windows fake drift.
         """
-        self._gauges["drift_samples"].set(samples)
-        gauge = self._gauges["feature_psi"]
+        self._gauges["drift_samples"].set(figures.samples)
+        enough = figures.samples >= MIN_DRIFT_SAMPLES
+        for name in DRIFT_OVERALL:
+            self._gauges[name].set(figures.overall.get(name, _ABSENT) if enough else _ABSENT)
+        for name in DRIFT_LABELLED:
+            gauge = self._gauges[name]
+            gauge.clear()
+            for label, value in figures.labelled.get(name, {}).items() if enough else ():
+                gauge.labels(label).set(value)
+
+    def set_alarms(self, alarms: Iterable[tuple[str, str, str]]) -> None:
+        """Alarms that are up, by (kind, subject, severity); others disappear."""
+        gauge = self._gauges["drift_alarm"]
         gauge.clear()
-        enough = samples >= MIN_DRIFT_SAMPLES
-        if enough:
-            for feature, value in psi.items():
-                gauge.labels(feature).set(value)
-        absent = float("nan")
-        self._gauges["segment_share_js_distance"].set(share_js_distance if enough else absent)
-        self._gauges["quantization_error_ratio"].set(error_ratio if enough else absent)
-        self._gauges["outlier_ratio"].set(outlier_ratio if enough else absent)
+        for kind, subject, severity in alarms:
+            gauge.labels(kind, subject, severity).set(1)
+
+    def set_model_age(self, age_us: int | None) -> None:
+        """Event time from the calibration to the newest scan, microseconds; None where it is not known."""
+        self._gauges["model_age_seconds"].set(_ABSENT if age_us is None else age_us / 1e6)
+
+    def record_stays(self, short: int, long: int) -> None:
+        """Moves that ended a short stay in a segment, and a long one."""
+        self._counter("segment_moves_total", "short").inc(short)
+        self._counter("segment_moves_total", "long").inc(long)
 
     def set_state(self, state: State) -> None:
         """What the process is doing."""

@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 
 from consumer.core import Core
+from consumer.drift_figures import DriftFigures, figures_of
 from consumer.http import Health
 from consumer.input import Input
 from consumer.metric_table import Stage, State
@@ -21,6 +22,7 @@ from consumer.snapshots import Taken
 from consumer.transaction import CommitTimes
 from online_model.active_model import segment_id
 from online_model.change_batch import Cause, Change
+from online_model.drift_rule import Alarm
 from online_model.engine import Step
 from online_model.event_view import (
     ACCEPTED,
@@ -31,7 +33,9 @@ from online_model.event_view import (
     LATE,
     MISROUTED,
 )
+from online_model.model import origin_of
 from online_model.rows import LIVE, NEVER
+from online_model.stays import count_stays
 from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
@@ -85,6 +89,7 @@ class Recorder:
         self._seen_rebuilds: Counter[str] = Counter()
         self._next_slow_s = 0.0
         self._version = 0
+        self._alarms: set[tuple[str, str, str]] = set()
         self.totals = np.zeros((3, 5), np.int64)
         self.changes: Counter[tuple[str, str]] = Counter()
         self.recent: deque[dict[str, Any]] = deque(maxlen=50)
@@ -174,6 +179,7 @@ class Recorder:
             if part.changes is None:
                 continue
             changes = part.changes
+            self._metrics.record_stays(*count_stays(changes, part.watermark_us))
             pairs, n = np.unique(np.stack([changes.change, changes.cause]), axis=1, return_counts=True)
             for (change, cause), m in zip(pairs.T.tolist(), n.tolist(), strict=True):
                 counts[Change(change).name.lower(), Cause(cause).name.lower()] += m
@@ -221,21 +227,30 @@ class Recorder:
         self._health.wait_for(self._waiting())
 
     def _record_model(self) -> None:
-        active, drift = self._core.engine.active, self._core.coordinator.drift
+        active, coordinator = self._core.engine.active, self._core.coordinator
         if active is not None and active.model.version != self._version:
             model = active.model
             self._version = model.version
-            self._metrics.set_model(model.version, model.k, model.spec_hash, model.created_us)
-        if drift is not None and drift.share_distance is not None:
-            self._metrics.set_drift(
-                drift.n_rows,
-                dict(zip(self._core.plan.columns.name, map(float, drift.psi), strict=True))
-                if drift.psi is not None
-                else {},
-                drift.share_distance,
-                drift.error_ratio or float("nan"),
-                drift.outlier_ratio or 0.0,
-            )
+            origin = origin_of(model)
+            calibrated_us = model.created_us if origin is None else origin.calibrated_us
+            self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
+        drift, model_behind = coordinator.drift, coordinator.model
+        if model_behind is not None and drift is None:
+            self._metrics.set_drift(DriftFigures(0))
+        elif model_behind is not None and drift is not None and drift.share_distance is not None:
+            self._metrics.set_drift(figures_of(drift, model_behind))
+        self._metrics.set_model_age(coordinator.model_age_us)
+        self._record_alarms(coordinator.alarms)
+
+    def _record_alarms(self, alarms: list[Alarm]) -> None:
+        """Shows the alarms that are up, and logs each once when it comes up."""
+        up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
+        self._metrics.set_alarms(up)
+        for (kind, subject, severity), text in up.items():
+            if (kind, subject, severity) not in self._alarms:
+                write = _log.info if severity == "note" else _log.warning
+                write("drift", kind=kind, severity=severity, reason=text)
+        self._alarms = set(up)
 
     def _waiting(self) -> dict[str, str]:
         inputs = self._inputs()
@@ -267,6 +282,7 @@ class Recorder:
             "model": None
             if model is None
             else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
+            "alarms": [{"severity": a.severity, "reason": a.text} for a in core.coordinator.alarms],
             "segments": self.segments,
             "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self.changes.items())},
         }

@@ -99,7 +99,11 @@ class Service:
         )
         calibrator = Calibrator(self.core)
         self._closers.callback(calibrator.close)
-        self.keeper = ModelKeeper(self.core, calibrator, names.inputs)
+
+        def reasons() -> list[str]:
+            return [alarm.text for alarm in self.core.coordinator.alarms if alarm.severity == "act"]
+
+        self.keeper = ModelKeeper(self.core, calibrator, names.inputs, reasons)
         self._closers.callback(self.keeper.close)
         reader = ModelReader(config, names)
         self._closers.callback(reader.close)

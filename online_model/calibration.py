@@ -30,6 +30,7 @@ from online_model.panel import (
     score,
 )
 from online_model.scaler import Scaler, apply, fit_scaler
+from online_model.separation import add_calibrated, davies_bouldin, silhouette
 from online_model.strategy import StrategyFile, bind
 
 __all__ = [
@@ -257,14 +258,30 @@ def make_reference(
     for j in range(x.shape[1]):
         present = x[np.isfinite(raw[:, j]) & np.isfinite(x[:, j]), j]
         if present.size:
-            edges[j] = np.quantile(present, np.arange(1, N_BINS) / N_BINS)
+            edges[j] = edges_between(np.sort(present))
     low, high = scaler.raw_bounds()
     counted = empty(k, x.shape[1])
     add_rows(counted, Gauge(k, edges, low, high, p99_d2), np.ascontiguousarray(raw), x, labels, d2)
-    return _reference_of(counted, edges, p99_d2)
+    centroids = add_calibrated(counted, x, labels, d2, scaler.importance)
+    return _reference_of(counted, edges, p99_d2, centroids)
 
 
-def _reference_of(counted: ScanStatistics, edges: Float64Array, p99_d2: float) -> Reference:
+def edges_between(values: Float64Array) -> Float64Array:
+    """Inner edges float64[9] of ten bins of about equal size; `values` float64[n] ascending, n >= 1.
+
+    An edge is not a value but halfway to the one below: rates of counts are atoms, which move a little
+    with every day of history, and an atom on an edge would move between bins as a whole.
+    """
+    at = values[len(values) * np.arange(1, N_BINS) // N_BINS]
+    first = np.searchsorted(values, at, side="left")
+    lowest = values[min(np.searchsorted(values, values[0], side="right"), len(values) - 1)]
+    below = np.where(first > 0, values[first - 1], 2 * values[0] - lowest)
+    return np.asarray((below + at) / 2)
+
+
+def _reference_of(
+    counted: ScanStatistics, edges: Float64Array, p99_d2: float, centroids: Float64Array
+) -> Reference:
     classified = max(int(counted.counts.sum()), 1)
     rows = max(counted.n_rows, 1)
     errors = counted.errors / STEPS
@@ -278,6 +295,8 @@ def _reference_of(counted: ScanStatistics, edges: Float64Array, p99_d2: float) -
         error_mean=float(errors.sum()) / classified,
         error_by_segment=errors / np.maximum(counted.counts, 1),
         p99_d2=p99_d2,
+        silhouette=silhouette(counted),
+        davies_bouldin=davies_bouldin(counted, centroids),
     )
 
 

@@ -7,18 +7,22 @@ nothing else, so any owner of the log makes the same versions. It knows no topic
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
 from online_model.calibration import Identity, calibrate, first_model, settled
 from online_model.drift import Drift, measure
+from online_model.drift_rule import Alarm, decide, observe
 from online_model.evaluate import Population
 from online_model.fold import ScanStatistics, fold, merge
 from online_model.kmeans import RiverKMeans
-from online_model.model import Covers, Model
+from online_model.model import Covers, Model, origin_of
+from online_model.observation import Observation
 from online_model.panel import CalibrationPolicy, Progress
 from online_model.plan import DAY_US, FeaturePlan
+from online_model.scan_means import HISTORY
 from online_model.strategy import StrategyFile
 
 
@@ -47,12 +51,19 @@ class Report:
 
 
 class Coordinator:
-    """Folds scans into the next version. `model` is the newest, `drift` what the last scan measured."""
+    """Folds scans into the next version. `model` is the newest, `drift` what its last scan measured.
+
+    `history`: what the scans since the last calibration said about drift. It is read back from the
+    versions that are adopted, so it does not matter who made them; the frozen learner makes none, and
+    its history begins again with a new owner of the log.
+    """
 
     def __init__(self, settings: CoordinatorSettings, model: Model | None = None) -> None:
         self.settings = settings
         self.model = model
         self.drift: Drift | None = None
+        self.history: deque[Observation] = deque(maxlen=HISTORY)
+        self._alarms: list[Alarm] | None = None
         self._pending: dict[int, Report] = {}
         self._river: RiverKMeans | None = None
 
@@ -60,8 +71,34 @@ class Coordinator:
         """Goes on from `model`: a calibration, or the newest version of the log."""
         if self.model is None or model.version > self.model.version:
             self.model = model
+            self._alarms = None
+            if model.kind != "folded":
+                self.drift = None
+                self.history.clear()
+            elif model.observed is not None:
+                self.history.append(model.observed)
             self._pending.clear()
             self._river = None
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """Why somebody should look or recalibrate, as of the newest scan; reasons to act come first."""
+        if self.model is None:
+            return []
+        if self._alarms is None:
+            origin = origin_of(self.model)
+            since = None if origin is None else origin.calibrated_us
+            self._alarms = decide(list(self.history), self.model.columns, since)
+        return self._alarms
+
+    @property
+    def model_age_us(self) -> int | None:
+        """Event time from the calibration to the newest scan; None where either is not known."""
+        origin = None if self.model is None else origin_of(self.model)
+        if self.model is None or origin is None:
+            return None
+        newest = self.history[-1].boundary_us if self.history else self.model.created_us
+        return newest - origin.calibrated_us
 
     def forget_reports(self) -> None:
         """Drops reports that wait for others: a new owner of the log reads them again."""
@@ -101,15 +138,17 @@ class Coordinator:
         statistics = reports[0].statistics
         for report in reports[1:]:
             statistics = merge(statistics, report.statistics)
-        self.drift = measure(statistics, model.reference)
+        self.drift = measure(statistics, model)
+        boundary = scan_id * self.settings.scan_interval_us
+        observed = observe(self.drift, model, scan_id, boundary)
+        self.history.append(observed)
+        self._alarms = None
         if self.settings.learner == "frozen":
             return None
-        interval = self.settings.scan_interval_us
-        boundary = scan_id * interval
         since = boundary - (model.covers.boundary_us if model.covers.boundary_us >= 0 else model.created_us)
         folded = fold(model, statistics, max(since, 0), self.settings.half_life_us, Covers(scan_id, boundary))
-        if self._river is not None:
-            folded = dataclasses.replace(folded, centroids=self._river.centroids)
+        centroids = folded.centroids if self._river is None else self._river.centroids
+        folded = dataclasses.replace(folded, centroids=centroids, observed=observed)
         self.model = folded
         return folded
 

@@ -2,7 +2,8 @@
 
 No single figure sees everything: PSI misses a far new group, the error ratio misses a dead column
 and a shift of the mix, the share distance misses a shift of one column. All are reported; below a
-minimum sample each is None, because small windows fake drift.
+minimum sample each is None, because small windows fake drift. `online_model.drift_rule` says which of
+them matter.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from online_model.fold import STEPS, ScanStatistics
-from online_model.model import N_BINS, Reference
+from online_model.model import N_BINS, Model, Origin, Reference, origin_of
+from online_model.separation import davies_bouldin, gaps, silhouette
 
 Float64Array = npt.NDArray[np.float64]
 
 MIN_SAMPLES: Final = 2000
+
+#: Standard deviations between the 10th and the 90th percentile of a normal.
+_OUTER_DECILES: Final = 2.5631
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +37,11 @@ class Drift:
     distance now over at calibration, `error_ratio_by_segment` float64[k] likewise (NaN for a
     segment below the minimum sample). `outlier_ratio`: share beyond the reference p99 distance
     (0.01 without drift). `unclassified_ratio`: share of all rows. `n_rows`: sample size.
+    `displacement` float64[k] (NaN as above): how far the customers of a segment have moved from its
+    calibrated centroid, over the distance from there to the nearest other one: at 0.5 they are where
+    the boundary was. `silhouette`, `davies_bouldin`: as in `online_model.separation`. `means` float64[D]:
+    mean scaled value of the classified in standard deviations of the calibration (NaN for a column
+    without values, or without a spread there).
     """
 
     n_rows: int
@@ -43,16 +53,25 @@ class Drift:
     error_ratio_by_segment: Float64Array | None
     outlier_ratio: float | None
     unclassified_ratio: float | None
+    displacement: Float64Array | None
+    silhouette: float | None
+    davies_bouldin: float | None
+    means: Float64Array | None
 
 
-def measure(statistics: ScanStatistics, reference: Reference, min_samples: int = MIN_SAMPLES) -> Drift:
-    """Drift of the rows in `statistics` against `reference`; ValueError if shapes differ."""
+def measure(statistics: ScanStatistics, model: Model, min_samples: int = MIN_SAMPLES) -> Drift:
+    """Drift of the rows in `statistics`, counted under `model`, against its calibration.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    reference = model.reference
     if statistics.histogram.shape != reference.bins.shape:
         raise ValueError(f"histograms {statistics.histogram.shape}, reference {reference.bins.shape}")
     n = statistics.n_rows
     classified = int(statistics.counts.sum())
     if n < max(min_samples, 1) or classified < max(min_samples, 1):
-        return Drift(n, None, None, None, None, None, None, None, None)
+        return Drift(n, *[None] * 12)
     errors = statistics.errors / STEPS
     enough = statistics.counts >= max(min_samples // max(len(errors), 1), 1)
     by_segment = np.where(enough, errors / np.maximum(statistics.counts, 1), np.nan)
@@ -70,7 +89,37 @@ def measure(statistics: ScanStatistics, reference: Reference, min_samples: int =
         error_ratio_by_segment=segment_ratio,
         outlier_ratio=statistics.beyond_p99 / classified,
         unclassified_ratio=statistics.n_unclassified / n,
+        displacement=displacement(statistics, origin_of(model), enough),
+        silhouette=silhouette(statistics),
+        davies_bouldin=davies_bouldin(statistics, model.centroids),
+        means=means(statistics, reference),
     )
+
+
+def displacement(
+    statistics: ScanStatistics, origin: Origin | None, enough: npt.NDArray[np.bool_]
+) -> Float64Array | None:
+    """As `Drift.displacement`; None where the origin is not known or has a single segment.
+
+    A column that nobody in the segment has counts as unmoved: the missing ratio tells.
+    """
+    if origin is None or len(origin.centroids) < 2:
+        return None
+    now = statistics.sums / STEPS / np.maximum(statistics.present, 1)
+    moved = np.where(statistics.present > 0, now - origin.centroids, 0.0)
+    nearest_other = gaps(origin.centroids).min(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.sqrt((moved**2).sum(axis=1)) / nearest_other
+    return np.where(enough & np.isfinite(ratio), ratio, np.nan)
+
+
+def means(statistics: ScanStatistics, reference: Reference) -> Float64Array:
+    """As `Drift.means`; the standard deviation is that of a normal with the reference's outer deciles."""
+    present = statistics.present.sum(axis=0)
+    mean = statistics.sums.sum(axis=0) / STEPS / np.maximum(present, 1)
+    deviation = (reference.edges[:, -1] - reference.edges[:, 0]) / _OUTER_DECILES
+    comparable = (present > 0) & (deviation > 0)
+    return np.where(comparable, mean / np.where(comparable, deviation, 1.0), np.nan)
 
 
 def psi(counts: npt.NDArray[np.int64], expected: Float64Array) -> Float64Array:

@@ -28,6 +28,7 @@ from online_model.publication import Look, Publication, publish
 from online_model.rows import NEVER
 from online_model.scaler import apply as scale
 from online_model.scan import KEYS, Progress, slice_rows
+from online_model.separation import add_separation
 from schemas.batch import Int32Array, Int64Array
 from schemas.rejects import Rejects
 
@@ -365,9 +366,10 @@ class Engine:
         key = state.keys_of(rows)
         mine = (key >= keys[0]) & (key < keys[1])
         label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
-        raw, d2 = seen.raw, decisions.d2
+        raw, d2, d2_other = seen.raw, decisions.d2, decisions.d2_second
         if not mine.all():
-            raw, x, label, d2 = raw[mine], x[mine], label[mine], d2[mine]
+            raw, x, label, d2, d2_other = raw[mine], x[mine], label[mine], d2[mine], d2_other[mine]
         add_rows(statistics, self.active.gauge, raw, x, label, d2)
+        add_separation(statistics, label, d2, d2_other)
         # A point with gaps has no place in a learner that knows no missing values.
         return x[(label >= 0) & np.isfinite(x).all(axis=1)] if self.settings.keep_points else None

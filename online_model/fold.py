@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from online_model.model import N_BINS, N_EDGES, Covers, Model
+from online_model.model import N_BINS, N_EDGES, Covers, Model, origin_of
 from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
@@ -41,7 +41,8 @@ class ScanStatistics:
     `counts` int64[k]; `sums`, `present` int64[k, D]: fixed-point sums and number of present
     values; `errors` int64[k]: fixed-point sums of squared distances; `histogram` int64[D, 10] by
     the model's reference edges; `missing`, `clipped` int64[D]; `totals` int64[3]: rows,
-    unclassified rows, classified rows beyond the reference p99 distance.
+    unclassified rows, classified rows beyond the reference p99 distance. `separation` int64[k, 3]:
+    rows, fixed-point sums of distances and of silhouettes (`online_model.separation` counts them).
     """
 
     counts: Int64Array
@@ -52,6 +53,7 @@ class ScanStatistics:
     missing: Int64Array
     clipped: Int64Array
     totals: Int64Array
+    separation: Int64Array
 
     @property
     def n_rows(self) -> int:
@@ -100,6 +102,7 @@ def empty(k: int, n_columns: int) -> ScanStatistics:
         missing=np.zeros(n_columns, dtype=np.int64),
         clipped=np.zeros(n_columns, dtype=np.int64),
         totals=np.zeros(3, dtype=np.int64),
+        separation=np.zeros((k, 3), dtype=np.int64),
     )
 
 
@@ -212,7 +215,7 @@ def fold(
     half_life_us: int,
     covers: Covers | None = None,
 ) -> Model:
-    """The next version of `model` after a scan; its scaler, ids and bindings stay.
+    """The next version of `model` after a scan; its scaler, ids, bindings and origin stay.
 
     Per column, ``c = (w d c_old + sum) / (w d + n)`` with ``d = 2^(-dt / half_life)`` and n the
     rows in which the column is present; ``w = w d + count``. A cluster without rows keeps its
@@ -247,7 +250,9 @@ def fold(
         centroids=np.where(keep, model.centroids, centroids),
         weights=decayed + statistics.counts,
         covers=covers or model.covers,
+        reference=dataclasses.replace(model.reference, origin=origin_of(model)),
         lineage=(),
         transition=None,
         command="",
+        observed=None,
     )

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from online_model.observation import Observation
 from online_model.scaler import Scaler
 
 Float64Array = npt.NDArray[np.float64]
@@ -156,13 +157,23 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """The calibration that a version comes from: its event time and centroids float64[k, D]."""
+
+    calibrated_us: int
+    centroids: Float64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """What the population looked like at calibration, for drift.
 
     `edges` float64[D, 9]: inner bin edges of the scaled values; `bins` float64[D, 10]: shares per
     bin; `missing`, `clipped` float64[D]: ratios; `segment_shares` float64[k]: shares of the
     classified; `error_mean`: mean squared distance to the centroid, `error_by_segment` float64[k];
-    `p99_d2`: 99th percentile of the squared distance.
+    `p99_d2`: 99th percentile of the squared distance. `silhouette`, `davies_bouldin`: as in
+    `online_model.separation`. `origin`: set by the first fold (`origin_of` tells it of any version). All
+    three are None in records from before they existed.
     """
 
     edges: Float64Array
@@ -173,6 +184,9 @@ class Reference:
     error_mean: float
     error_by_segment: Float64Array
     p99_d2: float
+    silhouette: float | None = None
+    davies_bouldin: float | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +197,8 @@ class Model:
     `centroids` float64[k, D] scaled; `weights` float64[k]: decayed customer counts behind them.
     `segments`: k entries in centroid order. `next_segment`: number of the next new id ("s7").
     `strategies`: segment id (with `dormant` and `unclassified`) to strategy id. `transition`: of a
-    recalibration. `command`: id of the command that asked for the version, if one did.
+    recalibration. `command`: id of the command that asked for the version, if one did. `observed`: what the
+    scan that made this version said about drift.
     """
 
     version: int
@@ -205,6 +220,7 @@ class Model:
     covers: Covers = field(default_factory=Covers)
     transition: Transition | None = None
     command: str = ""
+    observed: Observation | None = None
 
     def __post_init__(self) -> None:
         _validate(self)
@@ -231,6 +247,13 @@ class Model:
         if code >= 0:
             return self.segments[code].id
         return {DORMANT_CODE: DORMANT, UNCLASSIFIED_CODE: UNCLASSIFIED}.get(code)
+
+
+def origin_of(model: Model) -> Origin | None:
+    """The calibration behind a version; None for a folded one from before it was recorded."""
+    if model.reference.origin is not None:
+        return model.reference.origin
+    return None if model.kind == "folded" else Origin(model.created_us, model.centroids)
 
 
 SCALER_FIELDS: Final = (
@@ -263,6 +286,8 @@ def _validate(model: Model) -> None:
         "reference.segment_shares": (reference.segment_shares, (k,)),
         "reference.error_by_segment": (reference.error_by_segment, (k,)),
     }
+    if reference.origin is not None:
+        shapes["reference.origin.centroids"] = (reference.origin.centroids, (k, d))
     for name, (array, shape) in shapes.items():
         if array.shape != shape:
             raise ModelError(f"{name} has shape {array.shape}, expected {shape}")

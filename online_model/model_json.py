@@ -16,11 +16,13 @@ from online_model.model import (
     Lineage,
     Model,
     ModelError,
+    Origin,
     Quality,
     Reference,
     Segment,
     Transition,
 )
+from online_model.observation import Observation
 from online_model.scaler import Scaler
 
 Float64Array = npt.NDArray[np.float64]
@@ -51,6 +53,7 @@ class _Document(msgspec.Struct, frozen=True):
     covers: Covers
     transition: Transition | None = None
     command: str = ""
+    observed: Observation | None = None
     format: Literal[1] = 1
 
 
@@ -63,6 +66,14 @@ class _ReferenceDocument(msgspec.Struct, frozen=True):
     error_mean: float
     error_by_segment: list[float]
     p99_d2: float
+    silhouette: float | None = None
+    davies_bouldin: float | None = None
+    origin: _OriginDocument | None = None
+
+
+class _OriginDocument(msgspec.Struct, frozen=True):
+    calibrated_us: int
+    centroids: list[list[float]]
 
 
 def to_json(model: Model) -> bytes:
@@ -92,11 +103,15 @@ def to_json(model: Model) -> bytes:
             error_mean=reference.error_mean,
             error_by_segment=reference.error_by_segment.tolist(),
             p99_d2=reference.p99_d2,
+            silhouette=reference.silhouette,
+            davies_bouldin=reference.davies_bouldin,
+            origin=_origin_document(reference.origin),
         ),
         lineage=list(model.lineage),
         covers=model.covers,
         transition=model.transition,
         command=model.command,
+        observed=model.observed,
     )
     return msgspec.json.encode(document)
 
@@ -148,12 +163,26 @@ def _model_of(document: _Document) -> Model:
             error_mean=reference.error_mean,
             error_by_segment=np.array(reference.error_by_segment, dtype=np.float64),
             p99_d2=reference.p99_d2,
+            silhouette=reference.silhouette,
+            davies_bouldin=reference.davies_bouldin,
+            origin=_origin_of(reference.origin),
         ),
         lineage=tuple(document.lineage),
         covers=document.covers,
         transition=document.transition,
         command=document.command,
+        observed=document.observed,
     )
+
+
+def _origin_document(origin: Origin | None) -> _OriginDocument | None:
+    return None if origin is None else _OriginDocument(origin.calibrated_us, origin.centroids.tolist())
+
+
+def _origin_of(document: _OriginDocument | None) -> Origin | None:
+    if document is None:
+        return None
+    return Origin(document.calibrated_us, np.array(document.centroids, dtype=np.float64))
 
 
 def _scaler_of(lists: dict[str, list[float | None]]) -> Scaler:

@@ -155,6 +155,7 @@ class Recalibration:
             lineage=matching.events,
             covers=Covers(),
             transition=transition,
+            observed=None,
         )
 
 
@@ -332,5 +333,11 @@ def _as_next(model: Model, newest: Model, kind: Kind, command: str) -> Model:
     version = newest.version + 1
     lineage = tuple(structs.replace(event, version=version) for event in model.lineage)
     return dataclasses.replace(
-        model, version=version, parent=newest.version, kind=kind, lineage=lineage, command=command
+        model,
+        version=version,
+        parent=newest.version,
+        kind=kind,
+        lineage=lineage,
+        command=command,
+        observed=None,
     )

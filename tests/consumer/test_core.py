@@ -1,14 +1,20 @@
-"""When there is history enough for the first model."""
+"""When there is history enough for the first model, and what travels as a delta."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from consumer.config_sources import load_config
-from consumer.core import Core, Positions
+from consumer.core import Core, Positions, delta_of, report_of
+from online_model.engine import Pass
+from online_model.fold import ScanStatistics, empty
 from online_model.partition import PartitionState
+from online_model.scan import KEYS
+from schemas.internal import DeltaRecord, from_json, to_json
 from schemas.records import RawRecords
 from tests.online_model.streams import partition_of
 
@@ -71,6 +77,23 @@ def test_a_worker_counts_the_customers_of_all_by_its_share(
     """5,000 customers in all are enough, however many workers share them."""
     core = core_with(spans, partition_count, min_customers=5_000, min_history_days=28, k="5-10")
     assert core.is_ready_to_calibrate == ready
+
+
+def test_a_delta_returns_every_sum_and_one_of_before_separation_is_read() -> None:
+    """Through the bytes of the deltas topic; a worker that does not know separation counts nobody for it."""
+    statistics = empty(2, 3)
+    for number, item in enumerate(dataclasses.fields(ScanStatistics)):
+        getattr(statistics, item.name).reshape(-1)[-1] = (1 << 62) + number
+    scanned = Pass(7, 0, KEYS, 10, statistics, None)
+    record = from_json(to_json(delta_of(3, scanned, 4, 3_600_000_000)), DeltaRecord)
+    report = report_of(record)
+    assert (report.partition, report.scan_id, report.model_version) == (3, 7, 4)
+    for item in dataclasses.fields(ScanStatistics):
+        np.testing.assert_array_equal(getattr(report.statistics, item.name), getattr(statistics, item.name))
+    del record.statistics["separation"]
+    old = report_of(record).statistics
+    np.testing.assert_array_equal(old.separation, np.zeros((2, 3)))
+    np.testing.assert_array_equal(old.totals, statistics.totals)
 
 
 def usage(customer: str, number: int) -> bytes:

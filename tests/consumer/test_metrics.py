@@ -10,7 +10,15 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.drift_figures import DriftFigures, figures_of
+from consumer.metric_table import DRIFT_LABELLED, DRIFT_OVERALL
 from consumer.metrics import METRICS, MIN_DRIFT_SAMPLES, Metrics, Outcome, Stage, State, reference
+from online_model.distance import nearest
+from online_model.drift import measure
+from online_model.fold import add_rows, empty, gauge_of
+from online_model.scaler import apply
+from online_model.separation import add_separation
+from tests.online_model import populations
 
 TOPICS = ("usage", "billing", "customer")
 
@@ -118,12 +126,58 @@ def test_segments_that_are_gone_disappear(metrics: Metrics) -> None:
 
 def test_drift_of_few_customers_is_not_shown(metrics: Metrics) -> None:
     """Below the minimum a drift figure is noise: it is absent, not small."""
-    metrics.set_drift(MIN_DRIFT_SAMPLES, {"data_mb_30d": 0.3}, 0.2, 1.1, 0.02)
+    figures = {"segment_share_js_distance": 0.2}, {"feature_psi": {"data_mb_30d": 0.3}}
+    metrics.set_drift(DriftFigures(MIN_DRIFT_SAMPLES, *figures))
     assert value(metrics, "feature_psi", feature="data_mb_30d") == 0.3
-    metrics.set_drift(MIN_DRIFT_SAMPLES - 1, {"data_mb_30d": 0.3}, 0.2, 1.1, 0.02)
+    assert value(metrics, "segment_share_js_distance") == 0.2
+    assert math.isnan(value(metrics, "outlier_ratio") or 0.0)
+    metrics.set_drift(DriftFigures(MIN_DRIFT_SAMPLES - 1, *figures))
     assert value(metrics, "feature_psi", feature="data_mb_30d") is None
     assert math.isnan(value(metrics, "segment_share_js_distance") or 0.0)
     assert value(metrics, "drift_samples") == MIN_DRIFT_SAMPLES - 1
+
+
+def test_every_drift_figure_has_its_metric(metrics: Metrics) -> None:
+    """What is measured of a population is shown by feature, by segment, and of scan and calibration."""
+    model, raw = populations.model(3000), populations.personas(3000)[0]
+    x, statistics = apply(model.scaler, raw), empty(model.k, 3)
+    label, d2, _, d2_other = nearest(x, model.centroids, model.scaler.importance)
+    add_rows(statistics, gauge_of(model), raw, x, label, d2)
+    add_separation(statistics, label, d2, d2_other)
+    figures = figures_of(measure(statistics, model), model)
+    assert set(figures.overall) == set(DRIFT_OVERALL)
+    assert set(figures.labelled) == set(DRIFT_LABELLED)
+    metrics.set_drift(figures)
+    assert value(metrics, "quantization_error_ratio") == pytest.approx(1.0)
+    assert value(metrics, "segment_quantization_error_ratio", segment="s2") == pytest.approx(1.0)
+    assert value(metrics, "segment_displacement_ratio", segment="s5") == pytest.approx(0.0, abs=1e-3)
+    assert value(metrics, "feature_missing_excess_ratio", feature="sms_30d") == 0.0
+    silhouettes = [value(metrics, "silhouette_score", of=of) for of in ("scan", "calibration")]
+    assert silhouettes[0] == pytest.approx(silhouettes[1], rel=1e-3)
+    few = figures_of(measure(empty(model.k, 3), model), model)
+    assert few.overall == {}
+    assert set(few.labelled) <= {"silhouette_score", "davies_bouldin_score"}
+
+
+def test_alarms_come_and_go(metrics: Metrics) -> None:
+    """One series per alarm that is up."""
+    metrics.set_alarms([("psi", "mou_30d", "watch"), ("combined", "", "act")])
+    metrics.set_alarms([("combined", "", "act")])
+    assert value(metrics, "drift_alarm", kind="combined", subject="", severity="act") == 1
+    assert value(metrics, "drift_alarm", kind="psi", subject="mou_30d", severity="watch") is None
+
+
+def test_age_and_stays(metrics: Metrics) -> None:
+    """An age that is not known is absent; stays are counted from zero."""
+    metrics.set_model_age(86_400_000_000)
+    assert value(metrics, "model_age_seconds") == 86_400
+    metrics.set_model_age(None)
+    assert math.isnan(value(metrics, "model_age_seconds") or 0.0)
+    assert value(metrics, "segment_moves_total", stay="short") == 0
+    metrics.record_stays(2, 5)
+    metrics.record_stays(1, 0)
+    assert value(metrics, "segment_moves_total", stay="short") == 3
+    assert value(metrics, "segment_moves_total", stay="long") == 5
 
 
 def test_two_processes_in_one_program_do_not_share_metrics(metrics: Metrics) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from online_model.calibration import CalibrationPolicy, calibrate, lloyd, significance
+from online_model.calibration import CalibrationPolicy, calibrate, edges_between, lloyd, significance
 from online_model.comparison import compare, knee_eps
 from online_model.distance import nearest
+from online_model.drift import psi
 from online_model.model import PanelRow
 from online_model.panel import Candidate, choose, score
 from online_model.scaler import apply
@@ -174,3 +175,23 @@ def test_impossible_policies_are_refused(policy: dict[str, float]) -> None:
     """Bounds that leave no k, or no customer, are errors."""
     with pytest.raises(ValueError, match=next(iter(policy))):
         CalibrationPolicy(**policy)  # type: ignore[arg-type]
+
+
+def test_edges_are_between_the_values() -> None:
+    """Deciles of a continuous column; around an atom, the lowest too, there is room on both sides."""
+    even = edges_between(np.arange(1000.0))
+    np.testing.assert_allclose(even, np.arange(100.0, 1000.0, 100.0) - 0.5)
+    counts = np.repeat([0.0, 1.0, 2.0], [50, 30, 20])
+    assert edges_between(counts).tolist() == [-0.5] * 4 + [0.5] * 3 + [1.5] * 2
+    assert edges_between(np.full(7, 3.0)).tolist() == [3.0] * 9
+
+
+def test_atoms_that_move_a_little_are_no_drift() -> None:
+    """A count over 32 days, as a rate for 90: a day later everybody's is 3 % smaller."""
+    count = np.random.default_rng(4).poisson(1.0, 4000).astype(np.float64)
+    at = [count * 90 / days for days in (32, 33, 45)]
+    edges = edges_between(np.sort(at[0]))
+    bins = [np.bincount(np.searchsorted(edges, x, side="right"), minlength=10)[None, :] for x in at]
+    shares = bins[0] / 4000
+    assert [psi(now, shares)[0] for now in bins[:2]] == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert psi(bins[2], shares)[0] > 0.1

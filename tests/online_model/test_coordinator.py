@@ -10,7 +10,7 @@ from online_model.coordinator import Coordinator, CoordinatorSettings, Report, i
 from online_model.engine import PartitionStep
 from online_model.fold import ScanStatistics, empty
 from online_model.model import Model
-from online_model.model_json import to_json
+from online_model.model_json import from_json, to_json
 from tests.online_model.streams import DAY, HOUR, T0, Event, Log, engine_of
 from tests.online_model.tiny import POLICY, TINY, World, model
 
@@ -162,3 +162,44 @@ def test_one_worker_and_three_make_the_same_versions() -> None:
     assert len(one) > 20
     assert [to_json(m) for m in one] == [to_json(m) for m in three]
     assert not np.array_equal(one[-1].centroids, model().centroids)
+
+
+def far(partition: int, scan: int, version: int) -> Report:
+    """A report of 3,000 customers who are all in the first segment: the shares are far off."""
+    return Report(partition, scan, version, statistics(10.0, 3000))
+
+
+def test_a_new_owner_has_the_alarms_of_the_former() -> None:
+    """Versions carry what their scans said: whoever has read them decides alike, whoever made them."""
+    owner, reader = coordinator(partitions=2), coordinator(partitions=2)
+    for scan in range(30, 36):
+        made = [owner.offer(far(p, scan, scan - 29)) for p in range(2)][-1]
+        assert made is not None
+        owner.adopt(made)  # as it comes back from the log
+        reader.adopt(from_json(to_json(made)))
+    assert {reason.kind for reason in owner.alarms if reason.severity == "act"} >= {"share"}
+    assert reader.alarms == owner.alarms
+    assert list(reader.history) == list(owner.history)
+    assert [seen.scan_id for seen in reader.history] == list(range(30, 36))
+    assert {seen.rows for seen in reader.history} == {6000}  # of both partitions
+
+
+def test_a_calibration_begins_a_new_history() -> None:
+    """What was drift from the old one says nothing about the new one."""
+    c = coordinator(partitions=1)
+    for scan in range(30, 36):
+        c.offer(far(0, scan, scan - 29))
+    assert c.alarms
+    c.adopt(model(50))
+    assert c.alarms == []
+    assert not c.history
+
+
+def test_the_alarms_of_a_frozen_learner_are_in_memory() -> None:
+    """It makes no versions, and its model stays its own origin."""
+    c = coordinator("frozen", partitions=1)
+    for scan in range(30, 36):
+        c.offer(far(0, scan, 1))
+    assert "share" in {reason.kind for reason in c.alarms}
+    assert len(c.history) == 6
+    assert Coordinator(c.settings).alarms == []

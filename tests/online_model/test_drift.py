@@ -10,9 +10,11 @@ from scipy.spatial.distance import jensenshannon
 
 from online_model.distance import nearest
 from online_model.drift import Drift, measure, psi, share_distance
-from online_model.fold import add_rows, empty, gauge_of
+from online_model.fold import STEPS, add_rows, empty, fold, gauge_of
 from online_model.scaler import apply
+from online_model.separation import add_separation
 from tests.online_model.populations import Float64Array, model, personas
+from tests.online_model.tiny import model as tiny_model
 
 MODEL = model(3000)
 
@@ -21,9 +23,10 @@ def drift_of(raw: Float64Array, min_samples: int = 2000) -> Drift:
     """Drift of a population against the model's own."""
     statistics = empty(MODEL.k, 3)
     x = apply(MODEL.scaler, raw)
-    label, d2, _, _ = nearest(x, MODEL.centroids, MODEL.scaler.importance)
+    label, d2, _, d2_other = nearest(x, MODEL.centroids, MODEL.scaler.importance)
     add_rows(statistics, gauge_of(MODEL), raw, x, label, d2)
-    return measure(statistics, MODEL.reference, min_samples)
+    add_separation(statistics, label, d2, d2_other)
+    return measure(statistics, MODEL, min_samples)
 
 
 def test_the_calibration_population_has_not_drifted() -> None:
@@ -63,6 +66,42 @@ def test_each_kind_of_drift_shows_where_it_should() -> None:
     assert (far_drift.outlier_ratio or 0) > 0.1
 
 
+def test_displacement_by_hand() -> None:
+    """Half the way to the nearest other centroid is 0.5, whatever has been folded in between.
+
+    Segments at 0 and 100: the customers of the first are now at 50. The second has too few to say.
+    """
+    statistics = empty(2, 3)
+    statistics.counts[:] = [4000, 10]
+    statistics.present[:] = [[4000, 0, 4000], [10, 10, 10]]
+    statistics.sums[0, 0] = int(4000 * 50 * STEPS)
+    statistics.totals[0] = 4010
+    calibrated = tiny_model()
+    folded = fold(calibrated, statistics, 1, 10**12)
+    for current in (calibrated, folded):
+        moved = measure(statistics, current).displacement
+        assert moved is not None
+        assert moved[0] == pytest.approx(0.5)
+        assert np.isnan(moved[1])
+
+
+def test_means_are_in_deviations_of_the_calibration() -> None:
+    """A column that everybody doubles moves by log 2 over its deviation; the others do not move."""
+    raw, _ = personas(3000)
+    before, after = drift_of(raw).means, drift_of(raw * [2.0, 1.0, 1.0]).means
+    assert before is not None
+    assert after is not None
+    # The deviation is that of a normal with the same outer deciles; here it is a fifth off.
+    deviation = np.std(np.log1p(raw[:, 0]))
+    np.testing.assert_allclose((after - before)[0], np.log(2) / deviation, rtol=0.25)
+    np.testing.assert_allclose((after - before)[1:], 0.0, atol=1e-6)
+    gone = raw.copy()
+    gone[:, 1] = np.nan
+    absent = drift_of(gone).means
+    assert absent is not None
+    assert np.isnan(absent).tolist() == [False, True, False]
+
+
 def test_small_samples_say_nothing() -> None:
     """Below the minimum every figure is None; the minimum can be set."""
     raw, _ = personas(500)
@@ -95,4 +134,4 @@ def test_share_distance_is_scipys(counts: list[int], seed: int) -> None:
 def test_foreign_statistics_are_refused() -> None:
     """Statistics of other columns cannot be measured."""
     with pytest.raises(ValueError, match="histograms"):
-        measure(empty(MODEL.k, 2), MODEL.reference)
+        measure(empty(MODEL.k, 2), MODEL)

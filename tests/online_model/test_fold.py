@@ -14,6 +14,7 @@ from online_model.distance import nearest
 from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty, fold, gauge_of, merge
 from online_model.model import Covers, Model
 from online_model.scaler import apply
+from online_model.separation import add_separation
 from tests.online_model.populations import model, personas
 
 Float64Array = npt.NDArray[np.float64]
@@ -26,8 +27,9 @@ def scanned(m: Model, raw: Float64Array, rows: npt.NDArray[np.int64]) -> ScanSta
     """Statistics of some rows under a model."""
     statistics = empty(m.k, len(m.columns))
     x = apply(m.scaler, raw[rows])
-    label, d2, _, _ = nearest(x, m.centroids, m.scaler.importance)
+    label, d2, _, d2_other = nearest(x, m.centroids, m.scaler.importance)
     add_rows(statistics, gauge_of(m), raw[rows], x, label, d2)
+    add_separation(statistics, label, d2, d2_other)
     return statistics
 
 

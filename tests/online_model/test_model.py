@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from online_model.fold import empty, fold
 from online_model.model import (
     DORMANT_CODE,
     NO_SEGMENT,
@@ -20,12 +22,16 @@ from online_model.model import (
     UNCLASSIFIED_CODE,
     Lineage,
     ModelError,
+    Origin,
     Segment,
+    origin_of,
 )
 from online_model.model_json import from_json, to_json
 from tests.online_model.populations import Float64Array, model
 
 MODEL = model()
+#: Written before versions knew their origin.
+OLD = Path(__file__).parent / "golden" / "models.before-origin.ndjson"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -117,3 +123,27 @@ def test_ragged_and_null_lists_are_clear_errors() -> None:
     lacking = {name: document["scaler"][name] for name in SCALER_FIELDS if name != "scale"}
     with pytest.raises(ModelError, match="scale"):
         from_json(msgspec.json.encode({**document, "scaler": lacking}))
+
+
+def test_records_of_before_the_origin_are_read() -> None:
+    """A calibrated version is its own origin; of an old folded one it is not known, and stays so."""
+    calibrated, folded = map(from_json, OLD.read_bytes().splitlines())
+    origin = origin_of(calibrated)
+    assert origin is not None
+    assert (origin.calibrated_us, origin.centroids.tolist()) == (0, [[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
+    assert (calibrated.reference.silhouette, calibrated.observed) == (None, None)
+    assert origin_of(folded) is None
+    assert from_json(to_json(folded)).reference.origin is None
+
+
+def test_the_origin_outlives_folds_and_json() -> None:
+    """Whatever is folded into a calibration, its centroids and its time stay; a new one is its own."""
+    folded = MODEL
+    for _ in range(2):
+        folded = from_json(to_json(fold(folded, empty(MODEL.k, 3), 5, 10)))
+        origin = origin_of(folded)
+        assert origin is not None
+        assert origin.calibrated_us == MODEL.created_us < folded.created_us
+        assert origin.centroids.tobytes() == MODEL.centroids.tobytes()
+    with pytest.raises(ModelError, match="origin"):
+        replace(MODEL, reference=replace(MODEL.reference, origin=Origin(1, np.zeros((1, 3)))))

@@ -17,6 +17,7 @@ from online_model.evaluate import evaluate
 from online_model.fold import ScanStatistics, add_rows, empty
 from online_model.scaler import apply as scale
 from online_model.scan import KEYS, Progress, Scan, rows_between, slice_keys, slice_rows
+from online_model.separation import add_separation
 from tests.online_model.streams import DAY, HOUR, T0
 from tests.online_model.tiny import POLICY, TINY, World, model
 
@@ -189,6 +190,7 @@ def at_one_look(world: World) -> ScanStatistics:
     out = empty(2, TINY.columns.n)
     label = np.where(found.target >= 0, found.nearest, np.int16(-1)).astype(np.int16)
     add_rows(out, active.gauge, seen.raw, x, label, found.d2)
+    add_separation(out, label, found.d2, found.d2_second)
     return out
 
 

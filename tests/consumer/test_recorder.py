@@ -1,0 +1,72 @@
+"""What the recorder shows of the coordinator."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumer.config_sources import load_config
+from consumer.core import Core
+from consumer.http import Health
+from consumer.metrics import Metrics
+from consumer.recorder import Recorder
+from online_model.coordinator import Report
+from online_model.model import Model
+from tests.online_model.test_coordinator import statistics
+from tests.online_model.tiny import model
+
+HOUR_S = 3600
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """Of a process without partitions; scans are hourly."""
+    core = Core(load_config(None, {}, {}), 1)
+    metrics = Metrics(("usage", "billing", "customer"), "1.2.3")
+    return Recorder(core, lambda: None, metrics, Health(60.0), {})
+
+
+def scanned(recorder: Recorder, first: int, n: int) -> None:
+    """Scans of 3,000 customers who are all in the first of two segments."""
+    coordinator = recorder._core.coordinator
+    for scan in range(first, first + n):
+        assert coordinator.model is not None
+        coordinator.offer(Report(0, scan, coordinator.model.version, statistics(10.0, 3000)))
+
+
+def value(recorder: Recorder, name: str, **labels: str) -> float | None:
+    """Value of a sample."""
+    return recorder._metrics.registry.get_sample_value(f"segmenter_{name}", labels)
+
+
+def adopted(recorder: Recorder, given: Model) -> None:
+    """A version becomes visible."""
+    recorder._core.coordinator.adopt(given)
+
+
+def test_an_alarm_is_shown_and_logged_once(recorder: Recorder) -> None:
+    """On the metrics, on the status page and in the log, when it comes up; a calibration takes it down."""
+    adopted(recorder, model())
+    scanned(recorder, 30, 6)
+    with capture_logs() as logs:
+        recorder.look_around()
+        recorder.look_around()
+    assert [line["event"] for line in logs if line.get("kind") == "share"] == ["drift"]
+    assert value(recorder, "drift_alarm", kind="share", subject="", severity="act") == 1
+    assert value(recorder, "drift_samples") == 3000
+    assert value(recorder, "segment_displacement_ratio", segment="s1") == pytest.approx(0.1)
+    assert value(recorder, "model_age_seconds") == 35 * HOUR_S
+    assert recorder.status()["alarms"][0]["severity"] == "act"
+    adopted(recorder, model(50))
+    recorder.look_around()
+    assert value(recorder, "drift_alarm", kind="share", subject="", severity="act") is None
+    assert value(recorder, "segment_displacement_ratio", segment="s1") is None
+    assert value(recorder, "model_age_seconds") == 0
+    assert recorder.status()["alarms"] == []
+
+
+def test_without_a_model_there_is_nothing_to_show(recorder: Recorder) -> None:
+    """No drift, no age, no alarm."""
+    recorder.look_around()
+    assert value(recorder, "drift_samples") == 0
+    assert recorder.status()["alarms"] == []
