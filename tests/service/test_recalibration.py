@@ -50,7 +50,15 @@ def kept(run: Run, kafka: Broker) -> Kept:
     """Recalibrated by command, rolled back, and with a proposal that was promoted, in this order."""
     source = simulation(customers=400, days=30, seed=11)
     world = world_with_model(
-        run, kafka, source, snapshots__interval_s=1, model__recalibrate_days=None, model__max_moved=1.0
+        run,
+        kafka,
+        source,
+        snapshots__interval_s=1,
+        model__recalibrate_days=None,
+        model__max_moved=1.0,
+        # Whoever is nearer to another centre moves: few would otherwise, of a few hundred customers.
+        decision__hysteresis=0.0,
+        decision__min_dwell_days=0.0,
     )
     store = SnapshotStore(world.config.snapshots.uri, world.config.app.name)
     with ExitStack() as stack:
