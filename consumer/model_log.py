@@ -246,7 +246,7 @@ class CoordinatorProcess:
     def publish(self, models: list[Model], proposal: Model | None = None) -> None:
         """Begins to make versions visible with their catalog, and the deltas they rest on done.
 
-        A `proposal` takes the place of the one before; a version of another kind than a fold takes it away.
+        A `proposal` takes the place of the one before; a recalibrated or restored version takes it away.
         Deltas after a command that is not done are read again by another owner, and are known to be folded.
         Raises what an earlier publication failed with, as `TransactionalOutput.commit`.
         """
@@ -254,7 +254,7 @@ class CoordinatorProcess:
         # Asked here: the client does not answer the publishing thread while a callback waits for it.
         metadata = self._consumer.consumer_group_metadata()
         place = TopicPartition(self._names.deltas, 0, min([self._next, *self._commands]))
-        settled = proposal is None and any(model.kind != "folded" for model in models)
+        settled = proposal is None and any(model.kind in ("recalibrated", "restored") for model in models)
         value = None if proposal is None else to_json(proposal)
         proposals = [value] if proposal is not None or settled else []
         self._publishing.start(lambda: self._publish(models, proposals, place, metadata))

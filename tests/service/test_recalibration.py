@@ -69,7 +69,8 @@ def kept(run: Run, kafka: Broker) -> Kept:
         made = Kept(world, [segment.id for segment in first.segments])
         carry_out(service, command("recalibrate"))
         carry_out(service, command("rollback", run.model))
-        strict = world.config.model.model_copy(update={"max_moved": 0.0})
+        # Below nobody: also a recalibration that moves nobody waits for a person.
+        strict = world.config.model.model_copy(update={"max_moved": -1.0})
         service.core.config = world.config.model_copy(update={"model": strict})
         carry_out(service, command("recalibrate"))
         proposal = History.read(world.config).proposal
@@ -103,7 +104,7 @@ def test_segments_keep_their_ids(kept: Kept) -> None:
 
 
 def test_what_needs_a_person_waits_for_one(kept: Kept) -> None:
-    """With a cap of nobody every move is a concern; promoted, it is the next version."""
+    """Above the cap a recalibration is a proposal; promoted, it is the next version."""
     assert kept.proposal is not None
     assert kept.proposal.transition is not None
     assert "change their segment" in kept.proposal.transition.concerns[0]
