@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from consumer import cli
@@ -68,7 +70,9 @@ def kept(run: Run, kafka: Broker) -> Kept:
         assert first is not None
         made = Kept(world, [segment.id for segment in first.segments])
         carry_out(service, command("recalibrate"))
-        carry_out(service, command("rollback", run.model))
+        # A version that never was, so that somebody moves: its centres are those of the next segment.
+        turned = dataclasses.replace(run.model, centroids=np.roll(run.model.centroids, 1, axis=0))
+        carry_out(service, command("rollback", turned))
         # Below nobody: also a recalibration that moves nobody waits for a person.
         strict = world.config.model.model_copy(update={"max_moved": -1.0})
         service.core.config = world.config.model_copy(update={"model": strict})
