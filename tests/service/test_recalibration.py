@@ -45,6 +45,7 @@ def carry_out(service: Service, record: CommandRecord) -> None:
     keeper, coordinator = service.keeper, service.worker._parts.coordinator
     turn_until(service, lambda: record.id in keeper._settled and not coordinator.commands)
     turn_until(service, lambda: is_settled(service))
+    coordinator._publishing.settle()  # what came of it is visible
 
 
 @pytest.fixture(scope="module")
