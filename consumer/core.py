@@ -16,7 +16,7 @@ from consumer.config import Config
 from consumer.errors import SpecError
 from consumer.failpoints import failpoint
 from consumer.metric_table import Stage
-from consumer.model_files import load_spec, load_strategies
+from consumer.models.files import load_spec, load_strategies
 from online_model.compile_plan import compile_plan
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report, is_ready
 from online_model.decision import DecisionPolicy

@@ -100,7 +100,7 @@ def _files(config: Config) -> list[Check]:
 
 
 def _file(name: str, path: str | None) -> Check:
-    from consumer import model_files
+    from consumer.models import files as model_files
 
     if name == "specification":
         spec = model_files.load_spec(path)

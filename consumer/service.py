@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 
-from consumer.calibrator import Calibrator
 from consumer.change_records import ChangeRecords
 from consumer.clock import Clock, WallClock
 from consumer.committer import Committer
@@ -33,8 +32,9 @@ from consumer.kafka_clients import (
     transactional_id,
 )
 from consumer.metrics import Metrics
-from consumer.model_keeper import ModelKeeper
-from consumer.model_log import CoordinatorProcess, ModelReader, catalog_of
+from consumer.models.calibrator import Calibrator
+from consumer.models.keeper import ModelKeeper
+from consumer.models.log import CoordinatorProcess, ModelReader, catalog_of
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import KeptStates, RestoreCancelled, Restorer, Surroundings
@@ -99,11 +99,7 @@ class Service:
         )
         calibrator = Calibrator(self.core)
         self._closers.callback(calibrator.close)
-
-        def reasons() -> list[str]:
-            return [alarm.text for alarm in self.core.coordinator.alarms if alarm.severity == "act"]
-
-        self.keeper = ModelKeeper(self.core, calibrator, names.inputs, reasons)
+        self.keeper = ModelKeeper(self.core, calibrator, names.inputs)
         self._closers.callback(self.keeper.close)
         reader = ModelReader(config, names)
         self._closers.callback(reader.close)
@@ -129,7 +125,11 @@ class Service:
         self._closers.callback(inputs.close)
         self._closers.callback(committer.close)
         self.server = StatusServer(
-            config.http.host, config.http.port, self.metrics.registry, self.health, self.recorder.status
+            config.http.host,
+            config.http.port,
+            self.metrics.registry,
+            self.health,
+            lambda: self.recorder.status() | {"recalibration": self.keeper.status()},
         )
         self._closers.callback(self.server.close)
 

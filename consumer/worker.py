@@ -19,8 +19,8 @@ from consumer.http import Health
 from consumer.input import Input, Ownership
 from consumer.memory import give_back
 from consumer.metric_table import Stage
-from consumer.model_keeper import ModelKeeper
-from consumer.model_log import CoordinatorProcess, ModelReader
+from consumer.models.keeper import ModelKeeper
+from consumer.models.log import CoordinatorProcess, ModelReader
 from consumer.output import Payload, PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import KeptStates, RestoreCancelled, Restorer, Source
@@ -253,10 +253,8 @@ class Worker:
 
     def _keep_model(self) -> None:
         """Calibrates, recalibrates and carries out commands, as the owner of the deltas."""
-        coordinator, outcome = (
-            self._parts.coordinator,
-            self._parts.keeper.poll(self._parts.coordinator.commands),
-        )
+        coordinator = self._parts.coordinator
+        outcome = self._parts.keeper.poll(coordinator.commands)
         coordinator.done(outcome.done)
         if outcome.models or outcome.proposal is not None:
             coordinator.publish(outcome.models, outcome.proposal)

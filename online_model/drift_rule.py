@@ -50,12 +50,16 @@ class DriftPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A remark (`note`), a reason to look (`watch`) or to calibrate again (`act`); `text` is for people."""
+    """A remark (`note`), a reason to look (`watch`) or to calibrate again (`act`); `text` is for people.
+
+    `withholds`: nothing but a person may recalibrate before it is gone.
+    """
 
     kind: str
     subject: str
     severity: Severity
     text: str
+    withholds: bool = False
 
 
 def observe(drift: Drift, model: Model, scan_id: int, boundary_us: int) -> Observation:
@@ -195,7 +199,7 @@ def _combined(active: Sequence[Raised]) -> list[Alarm]:
         severity: Severity = "note" if item.level == "note" else "watch"
         if item.level == "act" and not held:
             severity = "act"
-        alarms.append(Alarm(item.kind, item.subject, severity, text))
+        alarms.append(Alarm(item.kind, item.subject, severity, text, item.level == "hold"))
     if drifted and unfit and not held:
         both = f"{_text(drifted[0])}, and {_text(unfit[0])}"
         alarms.append(Alarm("combined", "", "act", both))

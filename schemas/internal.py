@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, field
@@ -71,16 +71,23 @@ class DeltaRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     statistics: dict[str, Integers]
 
 
+CommandName = Literal["recalibrate", "promote", "rollback"]
+
+
 class CommandRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An operator's command to the coordinator; `id` makes a repeat harmless."""
 
     id: str
-    command: Literal["recalibrate", "promote", "rollback", "freeze"]
+    command: CommandName
     model_version: Natural | None = None
     arguments: dict[str, Any] = {}
     issued_us: int
     issued_by: str
 
+
+#: Keys that tell what is no version on the models topic, and no delta on the deltas topic.
+PROPOSAL_KEY: Final = b"proposal"
+COMMAND_KEY: Final = b"command"
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 

@@ -20,7 +20,7 @@ from consumer.errors import ConfigError, StateUnknown
 
 if TYPE_CHECKING:
     from consumer.config import Config
-    from consumer.model_history import History
+    from consumer.models.history import History
     from schemas.internal import CommandRecord
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model: look, compare, promote, roll back.")
@@ -40,7 +40,7 @@ def list_versions(
     as_json: JsonOption = False,
 ) -> None:
     """Calibrations, recalibrations and restored versions, the newest last, and a waiting proposal."""
-    from consumer.model_report import summary
+    from consumer.models.report import summary
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     shown = [
@@ -54,8 +54,7 @@ def list_versions(
     if as_json:
         write_json(rows)
         return
-    columns = ["version", "kind", "created", "k", "silhouette", "moved", "cause", "concerns"]
-    print_table(columns, [[str(row[name]) for name in columns] for row in rows])
+    _print_rows(["version", "kind", "created", "k", "silhouette", "moved", "cause", "concerns"], rows)
 
 
 @app.command()
@@ -67,7 +66,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Segments with size and strategy, what happened to them, and who went where."""
-    from consumer.model_report import details
+    from consumer.models.report import details
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     model = history.get(version)
@@ -75,11 +74,7 @@ def show(
     if as_json:
         write_json(document)
         return
-    columns = ["id", "name", "customers", "share", "strategy", "event"]
-    print_table(columns, [[str(row[name]) for name in columns] for row in document["segments"]])
-    for line in document["lineage"]:
-        typer.echo(line, err=True)
-    _print_transition(document["transition"])
+    _print_version(document)
 
 
 @app.command()
@@ -92,15 +87,17 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """What is different between two versions, segment by segment."""
-    from consumer.model_report import difference
+    from consumer.models.report import difference
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     document = difference(history.get(before), history.get(after))
     if as_json:
         write_json(document)
         return
-    columns = ["id", "name", "state", "share_before", "share_after", "strategy_before", "strategy_after"]
-    print_table(columns, [[str(row[name]) for name in columns] for row in document["segments"]])
+    _print_rows(
+        ["id", "name", "state", "share_before", "share_after", "strategy_before", "strategy_after"],
+        document["segments"],
+    )
 
 
 @app.command()
@@ -111,7 +108,7 @@ def promote(
     wait_s: WaitOption = 60,
 ) -> None:
     """Make the proposal the next version: somebody has looked at it."""
-    from consumer.model_history import command
+    from consumer.models.history import command
 
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     history = _history(settings)
@@ -129,7 +126,7 @@ def rollback(
     wait_s: WaitOption = 60,
 ) -> None:
     """Make a former version the next one: its segments come back under their ids."""
-    from consumer.model_history import command
+    from consumer.models.history import command
 
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     history = _history(settings)
@@ -156,7 +153,7 @@ def recalibrate(
     if dry_run:
         _show_dry_run(settings, history, as_json)
         return
-    from consumer.model_history import command
+    from consumer.models.history import command
 
     _carry_out(settings, history, command("recalibrate"), wait_s)
 
@@ -164,8 +161,8 @@ def recalibrate(
 def _show_dry_run(config: Config, history: History, as_json: bool) -> None:
     from consumer import kafka_clients, topics
     from consumer.core import Core
-    from consumer.model_report import details
-    from consumer.recalibration_task import RecalibrationTask, propose
+    from consumer.models.recalibration import RecalibrationTask, propose
+    from consumer.models.report import details
 
     names = topics.TopicNames.with_prefix(config.topics.prefix)
     core = Core(config, topics.require(kafka_clients.make_admin(config), names))
@@ -178,9 +175,7 @@ def _show_dry_run(config: Config, history: History, as_json: bool) -> None:
     if as_json:
         write_json(document)
         return
-    columns = ["id", "name", "customers", "share", "strategy", "event"]
-    print_table(columns, [[str(row[name]) for name in columns] for row in document["segments"]])
-    _print_transition(document["transition"])
+    _print_version(document)
 
 
 def _report(step: int, of: int, text: str) -> None:
@@ -188,8 +183,16 @@ def _report(step: int, of: int, text: str) -> None:
         typer.echo(f"[{step}/{of}] {text}", err=True)
 
 
-def _print_transition(transition: dict[str, Any] | None) -> None:
-    """The from-to matrix and what it means, on stderr beside the table on stdout."""
+def _print_rows(columns: list[str], rows: list[dict[str, Any]]) -> None:
+    print_table(columns, [[str(row[name]) for name in columns] for row in rows])
+
+
+def _print_version(document: dict[str, Any]) -> None:
+    """Its segments on stdout; what became of them, and who went where, on stderr."""
+    _print_rows(["id", "name", "customers", "share", "strategy", "event"], document["segments"])
+    for line in document["lineage"]:
+        typer.echo(line, err=True)
+    transition = document["transition"]
     if transition is None:
         return
     typer.echo(f"cause: {transition['cause']}", err=True)
@@ -207,14 +210,14 @@ def _print_transition(transition: dict[str, Any] | None) -> None:
 
 
 def _history(config: Config) -> History:
-    from consumer.model_history import History
+    from consumer.models.history import History
 
     return History.read(config)
 
 
 def _carry_out(config: Config, before: History, record: CommandRecord, wait_s: float) -> None:
     """Sends a command and says what came of it."""
-    from consumer.model_history import send, wait_for_outcome
+    from consumer.models.history import send, wait_for_outcome
 
     before.newest  # noqa: B018 - there must be one
     send(config, record)

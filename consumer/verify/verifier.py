@@ -11,7 +11,7 @@ from typing import Final, Self
 import msgspec
 
 from consumer.config import Config
-from consumer.model_files import load_spec, load_strategies
+from consumer.models.files import load_spec, load_strategies
 from consumer.topics import TopicNames
 from consumer.verify import audit as audit_log
 from consumer.verify.audit import Audit
@@ -27,7 +27,7 @@ from consumer.verify.replica import Replica
 from consumer.verify.streams import Changes, Current, Forward
 from online_model.spec import FeatureSpec
 from online_model.strategy import StrategyFile
-from schemas.internal import DeltaRecord, from_json
+from schemas.internal import COMMAND_KEY, PROPOSAL_KEY, DeltaRecord, from_json
 
 _DAY_US: Final = 86_400_000_000
 
@@ -93,7 +93,7 @@ class Verifier:
         """Every version; they are numbered from 1 and each is there once."""
         topic, columns = self._rules.names.models, [c.name for c in Features(self._rules.spec).columns]
         for record in self._source.records(topic, 0):
-            if record.value is None or record.key == b"proposal":
+            if record.value is None or record.key == PROPOSAL_KEY:
                 continue
             try:
                 version = Version.parse(record.value)
@@ -115,7 +115,7 @@ class Verifier:
         topic = self._rules.names.deltas
         seen: Counter[tuple[int, int, int]] = Counter()
         for record in self._source.records(topic, 0):
-            if record.key == b"command":
+            if record.key == COMMAND_KEY:
                 continue
             try:
                 delta = from_json(record.value or b"", DeltaRecord)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from consumer.model_history import History, command, send
+from consumer.models.history import History, command, send
 from tests.chaos.lives import LEG_S, Verdict, judge, wait_for_commits
 from tests.chaos.stage import Options, Run, Stage, Stuck
 

@@ -18,7 +18,7 @@ from consumer.core import Positions
 from consumer.input import N_TOPICS, Input
 from consumer.kafka_clients import make_consumer, reader_settings
 from consumer.log_reader import LogReader
-from consumer.model_log import ModelReader
+from consumer.models.log import ModelReader
 from consumer.restore import Restored, Restorer
 from online_model.engine import Engine, Step
 from online_model.model import Model

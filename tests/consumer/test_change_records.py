@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from consumer.change_records import ChangeRecords
-from consumer.model_files import load_strategies
+from consumer.models.files import load_strategies
 from online_model.change_batch import ChangeBatch
 from online_model.model import Model, Segment
 from tests.online_model.tiny import TINY, model

@@ -31,7 +31,7 @@ from tests.online_model.populations import Float64Array, model
 
 MODEL = model()
 #: Written before versions knew their origin.
-OLD = Path(__file__).parent / "golden" / "models.before-origin.ndjson"
+OLD = Path(__file__).parents[1] / "golden" / "models.before-origin.ndjson"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 

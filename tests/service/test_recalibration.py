@@ -14,7 +14,7 @@ import pytest
 from consumer import cli
 from consumer.brokers import Broker
 from consumer.kafka_clients import make_admin
-from consumer.model_history import History, command, send
+from consumer.models.history import History, command, send
 from consumer.service import Service
 from consumer.snapshots import SnapshotStore
 from consumer.verify import Rules, Verifier

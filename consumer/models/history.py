@@ -13,11 +13,10 @@ from consumer.config import Config
 from consumer.errors import BrokerUnreachable, ConfigError
 from consumer.kafka_clients import make_consumer, make_producer, plain_producer_settings, reader_settings
 from consumer.log_reader import LogReader
-from consumer.model_log import COMMAND_KEY, PROPOSAL_KEY
 from consumer.topics import TopicNames
 from online_model.model import Model
 from online_model.model_json import from_json, to_json
-from schemas.internal import CommandRecord
+from schemas.internal import COMMAND_KEY, PROPOSAL_KEY, CommandName, CommandRecord
 from schemas.internal import to_json as record_to_json
 
 _SEND_TIMEOUT_S: Final = 20.0
@@ -71,12 +70,12 @@ class History:
         return found
 
 
-def command(name: str, model: Model | None = None, **arguments: Any) -> CommandRecord:
+def command(name: CommandName, model: Model | None = None, **arguments: Any) -> CommandRecord:
     """A command of this user, now; with the version that it is about, if any."""
     more = {} if model is None else {"model": to_json(model).decode()}
     return CommandRecord(
         id=uuid.uuid4().hex,
-        command=name,  # type: ignore[arg-type]
+        command=name,
         model_version=None if model is None else model.version,
         arguments=more | arguments,
         issued_us=time.time_ns() // 1000,

@@ -130,8 +130,12 @@ def _newest(
     task: RecalibrationTask, store: SnapshotStore, plan: FeaturePlan, partition: int
 ) -> tuple[Manifest, PartitionState]:
     """The newest snapshot of a partition that can be used."""
-    problem = "there is none yet"
-    for number in store.numbers(partition):
+    problem, numbers = "there is none yet", []
+    try:
+        numbers = store.numbers(partition)
+    except OSError as error:
+        problem = str(error)
+    for number in numbers:
         state = PartitionState(partition, task.partition_count, plan, 1)
         try:
             manifest = store.manifest(partition, number)

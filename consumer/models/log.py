@@ -36,15 +36,10 @@ from online_model.coordinator import Coordinator
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json, to_json
 from online_model.strategy import StrategyFile
-from schemas.internal import CommandRecord, DeltaRecord
+from schemas.internal import COMMAND_KEY, PROPOSAL_KEY, CommandRecord, DeltaRecord
 from schemas.internal import from_json as record_from_json
 
 _log = structlog.get_logger("model")
-
-#: Key of the record that holds a proposal, which is no version yet, on the models topic.
-PROPOSAL_KEY: Final = b"proposal"
-#: Key of commands on the deltas topic.
-COMMAND_KEY: Final = b"command"
 
 _READ_TIMEOUT_S: Final = 30.0
 

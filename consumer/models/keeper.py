@@ -7,17 +7,16 @@ so a command is carried out once however often the owner changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from consumer.calibrator import Calibrator
 from consumer.child import Child
 from consumer.core import Core
 from consumer.failpoints import failpoint
-from consumer.recalibration_task import RecalibrationTask, work
+from consumer.models.calibrator import Calibrator
+from consumer.models.recalibration import RecalibrationTask, work
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json
 from online_model.plan import DAY_US
@@ -43,8 +42,7 @@ class Outcome:
 class ModelKeeper:
     """Asked in every turn of the owner of the deltas.
 
-    `topics`: the input topics. `alarms`: reasons of the drift rule to recalibrate now. `calibrated_us`: when
-    the newest version that was no fold was made.
+    `topics`: the input topics. `calibrated_us`: when the newest version that was no fold was made.
     """
 
     def __init__(
@@ -52,12 +50,10 @@ class ModelKeeper:
         core: Core,
         calibrator: Calibrator,
         topics: tuple[str, str, str],
-        alarms: Callable[[], list[str]] = list,
     ) -> None:
         self._core = core
         self._calibrator = calibrator
         self._topics = topics
-        self._alarms = alarms
         self._child: Child[RecalibrationTask] | None = None
         self._wanted_by: CommandRecord | None = None
         self._segments: list[str] = []
@@ -87,6 +83,8 @@ class ModelKeeper:
             self._settled.add(model.command)
         if model.kind != "folded":
             self.calibrated_us = model.created_us
+        if model.kind == "restored":  # somebody wants it: what it has drifted by is known
+            self._try_later()
         if self._child is not None and [s.id for s in model.segments] != self._segments:
             _log.info("recalibration dropped: the segments are other ones now", version=model.version)
             self.close()
@@ -96,24 +94,22 @@ class ModelKeeper:
         outcome = self._poll([command for command in commands if command.id not in self._settled])
         self._settled |= {command.id for command in outcome.done}
         # A command that was sent twice, or read again by a new owner, is done when it is done once.
-        again = [command for command in commands if command.id in self._settled]
-        return Outcome(outcome.models, outcome.proposal, [*outcome.done, *again])
+        done = [command for command in commands if command.id in self._settled]
+        return Outcome(outcome.models, outcome.proposal, done)
 
     def _poll(self, commands: list[CommandRecord]) -> Outcome:
         if made := self._calibrator.poll():
             return Outcome(made)
         newest = self._core.coordinator.model
         if newest is None:
-            return Outcome(done=[c for c in commands if _refuse(c, "there is no model yet")])
+            for command in commands:
+                _refuse(command, "there is no model yet")
+            return Outcome(done=commands)
         for command in commands:
-            if command.command in ("promote", "rollback"):
-                return self._carry_out(command, newest)
             if command.command != "recalibrate":
-                _refuse(command, "no such command")
-                return Outcome(done=[command])
+                return self._carry_out(command, newest)
         if self._child is None:
-            asked = next((c for c in commands if c.command == "recalibrate"), None)
-            self._begin_if_due(newest, asked)
+            self._begin_if_due(newest, commands[0] if commands else None)
             return Outcome()
         return self._take_proposal(newest)
 
@@ -149,7 +145,10 @@ class ModelKeeper:
         days = self._core.config.model.recalibrate_days
         if now_us == NEVER or now_us < self._not_before_us or self.calibrated_us == NEVER:
             return None
-        if reasons := self._alarms():
+        alarms = self._core.coordinator.alarms
+        if any(alarm.withholds for alarm in alarms):
+            return None
+        if reasons := [alarm.text for alarm in alarms if alarm.severity == "act"]:
             return "; ".join(reasons)
         if days is not None and now_us - self.calibrated_us >= days * DAY_US:
             return f"{days:g} days since the last calibration"
@@ -200,6 +199,5 @@ class ModelKeeper:
         self._wanted_by = None
 
 
-def _refuse(command: CommandRecord, problem: str) -> bool:
+def _refuse(command: CommandRecord, problem: str) -> None:
     _log.warning("command refused", command=command.command, by=command.issued_by, problem=problem)
-    return True

@@ -1,0 +1,1 @@
+"""Versions of the model around the computation: files, log, calibrations, commands, reports."""

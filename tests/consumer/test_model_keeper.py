@@ -1,0 +1,154 @@
+"""When the keeper recalibrates by itself, and which commands it carries out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from consumer.child import Answer
+from consumer.models import keeper as module
+from consumer.models.history import command
+from consumer.models.keeper import ModelKeeper
+from online_model.drift_rule import Alarm
+from online_model.model import Model
+from online_model.plan import DAY_US
+from tests.online_model.streams import T0
+from tests.online_model.tiny import model
+
+ACT = Alarm("share", "", "act", "the sizes of the segments have changed")
+GAP = Alarm("missing", "age", "watch", "age is missing", withholds=True)
+
+
+class Coordinator:
+    """The newest version and the alarms."""
+
+    def __init__(self, newest: Model) -> None:
+        self.model = newest
+        self.alarms: list[Alarm] = []
+
+    def adopt(self, adopted: Model) -> None:
+        """Goes on from a version."""
+        self.model = adopted
+
+
+@dataclass
+class FakeChild:
+    """A recalibration that answers when told; `begun` has the causes."""
+
+    begun: list[str] = field(default_factory=list)
+    answer: Answer | None = None
+
+    def __call__(self, _: object, task: SimpleNamespace, __: str) -> FakeChild:
+        """Begins."""
+        self.begun.append(task.cause)
+        return self
+
+    def poll(self) -> Answer | None:
+        """What it was told."""
+        return self.answer
+
+    def close(self) -> None:
+        """Ends."""
+
+
+@dataclass
+class Scene:
+    """A keeper with what is around it; `at` sets the event time in days after the calibration."""
+
+    keeper: ModelKeeper
+    coordinator: Coordinator
+    child: FakeChild
+    partition: SimpleNamespace
+
+    def at(self, days: float) -> None:
+        """Event time."""
+        self.partition.watermark_us = int(T0 + days * DAY_US)
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Calibrated at T0; recalibrated every 30 days."""
+    newest = model(created_us=T0)
+    coordinator, child = Coordinator(newest), FakeChild()
+    partition = SimpleNamespace(watermark_us=T0)
+    core: Any = SimpleNamespace(
+        coordinator=coordinator,
+        engine=SimpleNamespace(partitions={0: partition}),
+        config=SimpleNamespace(model=SimpleNamespace(recalibrate_days=30.0)),
+    )
+    monkeypatch.setattr(module, "Child", child)
+    task = SimpleNamespace(of=lambda _, __, ___, cause: SimpleNamespace(cause=cause))
+    monkeypatch.setattr(module, "RecalibrationTask", task)
+    calibrator: Any = SimpleNamespace(poll=list, is_running=False)
+    keeper = ModelKeeper(core, calibrator, ("usage", "billing", "customer"))
+    keeper.adopted(newest)
+    return Scene(keeper, coordinator, child, partition)
+
+
+def test_it_recalibrates_when_its_days_are_over(scene: Scene) -> None:
+    """Not before; and what comes to nothing is tried again a day later."""
+    scene.at(29.9)
+    scene.keeper.poll([])
+    assert scene.child.begun == []
+    scene.at(30)
+    scene.keeper.poll([])
+    assert scene.child.begun == ["30 days since the last calibration"]
+    scene.child.answer = Answer(problem="no snapshot")
+    scene.keeper.poll([])
+    scene.at(30.9)
+    scene.keeper.poll([])
+    assert len(scene.child.begun) == 1
+    scene.at(31.1)
+    scene.keeper.poll([])
+    assert len(scene.child.begun) == 2
+
+
+def test_drift_that_calls_for_it_comes_first(scene: Scene) -> None:
+    """In the words of the alarm; what is only to be looked at starts nothing."""
+    scene.at(5)
+    scene.coordinator.alarms = [dataclasses.replace(ACT, severity="watch")]
+    scene.keeper.poll([])
+    assert scene.child.begun == []
+    scene.coordinator.alarms = [ACT]
+    scene.keeper.poll([])
+    assert scene.child.begun == [ACT.text]
+
+
+def test_a_missing_feature_withholds_all_but_a_person(scene: Scene) -> None:
+    """Neither drift nor the schedule may learn the gap; whoever asks for it knows."""
+    scene.at(40)
+    scene.coordinator.alarms = [ACT, GAP]
+    scene.keeper.poll([])
+    assert scene.child.begun == []
+    scene.keeper.poll([command("recalibrate")])
+    assert len(scene.child.begun) == 1
+    assert scene.child.begun[0].startswith("asked for by")
+
+
+def test_what_somebody_took_back_is_left_alone_for_a_day(scene: Scene) -> None:
+    """A rollback is one version, however often it is sent, and drift does not undo it at once."""
+    scene.at(5)
+    record = command("rollback", model())
+    outcome = scene.keeper.poll([record, record])
+    assert [made.kind for made in outcome.models] == ["restored"]
+    assert record in outcome.done
+    assert outcome.models[0].command == record.id
+    scene.keeper.adopted(outcome.models[0])
+    assert scene.keeper.poll([record]).models == []
+    scene.coordinator.alarms = [ACT]
+    scene.keeper.poll([])
+    assert scene.child.begun == []
+    scene.at(6.1)
+    scene.keeper.poll([])
+    assert scene.child.begun == [ACT.text]
+
+
+def test_a_command_that_cannot_be_carried_out_is_done(scene: Scene) -> None:
+    """Refused, with a line in the log: it would stand in the way of the others."""
+    damaged = cast("Any", command("rollback", note="no model in it"))
+    outcome = scene.keeper.poll([damaged])
+    assert (outcome.models, outcome.done) == ([], [damaged])
