@@ -91,7 +91,7 @@ class Worker:
     4. decode and apply the records, decide changes
     5. wait for the commit of the turn before, and begin that of this one: everything it made visible and
        the input offsets in one transaction
-    6. coordinate: fold completed scans, calibrate when there is enough
+    6. coordinate: fold completed scans, calibrate when it is time, carry out commands
     """
 
     def __init__(self, parts: Parts, on_model: Callable[[Model], None]) -> None:

@@ -20,8 +20,9 @@ _STEPS: Final = (
 
 def recalibrations(stage: Stage, seed: int, mutant: str = "") -> Verdict:
     """One command, sent twice: one version in the end, decided by from then on, and no number without one."""
-    settings = {"commit.max_events": 150, "commit.interval_ms": 20, "model.learner": "frozen"}
-    options = Options(1, scripted=False, mutant=mutant, settings=settings | {"model.max_moved": 1.0})
+    # Scans are folded and published meanwhile: they must not take the command with them.
+    settings = {"commit.max_events": 60, "commit.interval_ms": 20, "model.max_moved": 1.0}
+    options = Options(1, scripted=False, mutant=mutant, settings=settings)
     verdict, record = Verdict(), command("recalibrate")
     with Run(stage, seed, "recalibrations", options) as run:
         try:

@@ -23,6 +23,7 @@ from consumer.errors import TransactionAborted
 from consumer.input import Input
 from consumer.kafka_clients import consumer_settings
 from consumer.log_reader import LogReader
+from consumer.models.log import CoordinatorProcess
 from consumer.output import Payload, PayloadMaker
 from consumer.restore import Restored, Restorer, Source, reapply
 from consumer.restore.reapply import Commits, Reapplication
@@ -33,6 +34,7 @@ from consumer.worker import Worker
 from online_model import state_columns
 from online_model.engine import Engine, PartitionStep, Step
 from online_model.intake import Release
+from online_model.model import Model
 from online_model.partition import Applied, PartitionState
 from online_model.state_columns import Extent
 from schemas.internal import AuditRecord
@@ -272,6 +274,18 @@ def _published_late() -> None:
     patch(reapply._Group, "takes", lambda self, records: True)
 
 
+def _command_passed_over() -> None:
+    """Whatever is published moves on behind commands that are still to be carried out."""
+    publish = CoordinatorProcess.publish
+
+    def passing(self: CoordinatorProcess, models: list[Model], proposal: Model | None = None) -> None:
+        waiting, self._commands = self._commands, {}
+        publish(self, models, proposal)
+        self._commands = waiting
+
+    patch(CoordinatorProcess, "publish", passing)
+
+
 def _kept_is_current() -> None:
     """Takes memory that was kept for what the partition is now, whatever others have done since."""
     bring_up = Restorer._bring_up
@@ -316,6 +330,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "goes on with a producer whose requests may be under way", "stray_end", _keeps_producer
     ),
     "published_late": Mutant("reads features after later events", "kills", _published_late),
+    "command_passed_over": Mutant(
+        "forgets a command with the next publication", "recalibrations", _command_passed_over
+    ),
     "kept_is_current": Mutant("replays nothing on kept memory", "comes_back", _kept_is_current),
     "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
 }
