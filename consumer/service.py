@@ -24,7 +24,10 @@ from consumer.failpoints import arm, failpoint
 from consumer.http import Health, StatusServer
 from consumer.input import Input
 from consumer.kafka_clients import (
+    CloseMember,
     consumer_settings,
+    leave_behind,
+    leave_group,
     make_admin,
     make_consumer,
     producer_factory,
@@ -64,7 +67,9 @@ class Service:
     Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
     """
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, clock: Clock | None = None, close_member: CloseMember = leave_group
+    ) -> None:
         self.config = config
         self._closers = ExitStack()
         names = TopicNames.with_prefix(config.topics.prefix)
@@ -74,12 +79,12 @@ class Service:
         self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
         self.health = Health()
         try:
-            self._build(config, clock or WallClock(), names)
+            self._build(config, clock or WallClock(), names, close_member)
         except BaseException:
             self.close()
             raise
 
-    def _build(self, config: Config, clock: Clock, names: TopicNames) -> None:
+    def _build(self, config: Config, clock: Clock, names: TopicNames, close_member: CloseMember) -> None:
         # The producer first: it aborts what a former process of this name left open.
         output = TransactionalOutput(producer_factory(config), transactional_id(config))
         self._closers.callback(output.close)
@@ -114,7 +119,7 @@ class Service:
             catalog_of(self.core.plan.columns, self.core.strategies),
             self._catch_up,
         )
-        self._closers.callback(coordinator.close)
+        self._closers.callback(coordinator.close, close_member)
         self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
 
         def group_metadata() -> object:
@@ -122,7 +127,7 @@ class Service:
 
         committer = Committer(output, group_metadata, self.recorder.aborted)
         inputs = Input(make_consumer(consumer_settings(config)), names.inputs, committer.settle)
-        self._closers.callback(inputs.close)
+        self._closers.callback(inputs.close, close_member)
         self._closers.callback(committer.close)
         self.server = StatusServer(
             config.http.host,
@@ -219,7 +224,10 @@ class Service:
 
 
 def run_service(config: Config) -> None:
-    """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first."""
+    """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first.
+
+    Clients are left behind for the end of the process (`leave_behind`).
+    """
     stop = Event()
     workers: list[Worker] = []
 
@@ -233,7 +241,7 @@ def run_service(config: Config) -> None:
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
     arm(os.environ)
-    with Service(config) as service:
+    with Service(config, close_member=leave_behind) as service:
         workers.append(service.worker)
         if not stop.is_set():
             _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,8 +13,9 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import kafka_clients
 from consumer.input import N_TOPICS, Input
-from consumer.kafka_clients import leave_group
+from consumer.kafka_clients import are_left_behind, leave_behind, leave_group
 from schemas.records import RawRecords
 
 TOPICS = ("usage", "billing", "customer")
@@ -23,6 +26,7 @@ class FakeConsumer:
 
     def __init__(self) -> None:
         self.assigned: list[TopicPartition] = []
+        self.is_closed = False
         self.on: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
@@ -35,6 +39,10 @@ class FakeConsumer:
 
     def resume(self, places: list[TopicPartition]) -> None:
         """Nothing is paused here."""
+
+    def close(self) -> None:
+        """Notes that it was closed."""
+        self.is_closed = True
 
 
 def live_input(partitions: int, settle: Callable[[], None] = lambda: None) -> tuple[Any, Any]:
@@ -121,3 +129,17 @@ def test_a_client_that_does_not_close_is_left_behind() -> None:
     assert not leave_group(cast("Consumer", Closing()), "test", limit_s=0.05)
     ended.set()
     assert leave_group(cast("Consumer", Closing()), "test", limit_s=5.0)
+
+
+def test_a_process_that_ends_does_not_close_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing may freeze the whole process: the client is kept alive instead, and the exit is told."""
+    monkeypatch.setattr(kafka_clients, "_left", [])
+    client = FakeConsumer()
+    source, consumer = Input(cast("Consumer", client), TOPICS), weakref.ref(client)
+    source.close(leave_behind)
+    assert are_left_behind()
+    del source, client
+    gc.collect()
+    kept = consumer()
+    assert kept is not None
+    assert not kept.is_closed
