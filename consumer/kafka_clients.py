@@ -93,6 +93,15 @@ def consumer_settings(config: Config, group: str | None = None) -> ClientSetting
     }
 
 
+def coordinator_settings(config: Config, instance: str) -> ClientSettings:
+    """Settings of a member of the coordinators' group, which has one partition to give."""
+    return consumer_settings(config, group=f"{config.app.name}-model") | {
+        "group.instance.id": instance,
+        # Deltas older than their retention are lost for good; the next scan is complete again.
+        "auto.offset.reset": "earliest",
+    }
+
+
 def reader_settings(config: Config, committed_only: bool) -> ClientSettings:
     """Settings of a consumer with hand-assigned partitions and no group (restore, tail, verify).
 

@@ -30,6 +30,11 @@ class Coordinator:
         self.model = newest
         self.alarms: list[Alarm] = []
 
+    @property
+    def event_time_us(self) -> int:
+        """Of its last calibration or scan."""
+        return self.model.created_us
+
     def adopt(self, adopted: Model) -> None:
         """Goes on from a version."""
         self.model = adopted
