@@ -193,6 +193,14 @@ def rdkafka_logger() -> logging.Logger:
     return logging.getLogger(CLIENT_LOGGER)
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a consumer that handed out `error` is of no use any more.
+
+    One that was fenced says so with a code only, and without the flag (confluent-kafka-python issue 869).
+    """
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnError | None) -> _Client:
     try:
         return kind(settings | {"error_cb": _error_callback(on_error)}, logger=rdkafka_logger())

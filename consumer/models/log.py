@@ -28,7 +28,7 @@ from consumer.config import Config
 from consumer.core import report_of
 from consumer.errors import BrokerUnreachable, Fenced, StateUnknown, TransactionAborted
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import leave_group, make_consumer, reader_settings
+from consumer.kafka_clients import is_fatal, leave_group, make_consumer, reader_settings
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.columns import Columns
@@ -303,7 +303,7 @@ class CoordinatorProcess:
 def _is_delta(message: Message) -> bool:
     """False for events. Raises `Fenced` if the client says that its place in the group is gone."""
     error = message.error()
-    if error is not None and error.fatal():
+    if error is not None and is_fatal(error):
         raise Fenced(
             f"the coordinators have no place for this process any more: {error.str()}",
             "restart; give every process its own app.instance",
