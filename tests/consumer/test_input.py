@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.errors import Fenced
 from consumer.input import N_TOPICS, Input
 from consumer.kafka_clients import leave_group
 from schemas.records import RawRecords
@@ -121,3 +123,13 @@ def test_a_client_that_does_not_close_is_left_behind() -> None:
     assert not leave_group(cast("Consumer", Closing()), "test", limit_s=0.05)
     ended.set()
     assert leave_group(cast("Consumer", Closing()), "test", limit_s=5.0)
+
+
+@pytest.mark.parametrize("error", [KafkaError(KafkaError._FATAL), KafkaError(KafkaError._STATE, fatal=True)])
+def test_a_member_that_was_fenced_ends(error: KafkaError) -> None:
+    """The client tells it by a code, without the flag of a fatal error."""
+    source, _ = live_input(1)
+    message: Any = SimpleNamespace(error=lambda: error, topic=lambda: None, partition=lambda: None)
+    with pytest.raises(Fenced) as fenced:
+        source._is_record(message)
+    assert "app.instance" in fenced.value.fix

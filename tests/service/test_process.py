@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -120,7 +121,7 @@ def test_a_killed_process_leaves_neither_gap_nor_double(world: World, tmp_path: 
 
     The third process is stopped by SIGTERM: exit code 0, and its last turn is committed.
     """
-    small = {"commit__max_events": 100, "commit__interval_ms": 5}
+    small: dict[str, Any] = {"commit__max_events": 100, "commit__interval_ms": 5}
     for number in range(2):
         before = end_of(world, world.names.audit)
         with Process(world, tmp_path / f"{number}.log", **small) as process:
