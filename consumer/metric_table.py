@@ -89,6 +89,7 @@ METRICS: Final = (
     ),
     Metric("loop_timestamp_seconds", "gauge", "seconds", "When the loop last passed by."),
     Metric("state", "gauge", "0 or 1", "What the process is doing.", ("state",)),
+    Metric("coordinating", "gauge", "0 or 1", "Whether this process makes the versions of the model."),
     Metric("assigned_partitions", "gauge", "partitions", "Input partitions owned by this process."),
     Metric(
         "restore_remaining_records",

@@ -216,6 +216,10 @@ class Metrics:
         self._counter("segment_moves_total", "short").inc(short)
         self._counter("segment_moves_total", "long").inc(long)
 
+    def set_coordinating(self, coordinates: bool) -> None:
+        """Whether this process owns the deltas."""
+        self._gauges["coordinating"].set(coordinates)
+
     def set_state(self, state: State) -> None:
         """What the process is doing."""
         gauge = self._gauges["state"]

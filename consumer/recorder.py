@@ -11,18 +11,17 @@ import numpy as np
 import structlog
 
 from consumer.core import Core
-from consumer.drift_figures import DriftFigures, figures_of
 from consumer.http import Health
 from consumer.input import Input
 from consumer.metric_table import Stage, State
 from consumer.metrics import Metrics
+from consumer.model_figures import ModelFigures
 from consumer.output import Payload
 from consumer.restore import Restored
 from consumer.snapshots import Taken
 from consumer.transaction import CommitTimes
 from online_model.active_model import segment_id
 from online_model.change_batch import Cause, Change
-from online_model.drift_rule import Alarm
 from online_model.engine import Step
 from online_model.event_view import (
     ACCEPTED,
@@ -33,7 +32,6 @@ from online_model.event_view import (
     LATE,
     MISROUTED,
 )
-from online_model.model import origin_of
 from online_model.rows import LIVE, NEVER
 from online_model.stays import count_stays
 from schemas.rejects import Reason
@@ -71,7 +69,10 @@ def outcome_counts(step: Step) -> np.ndarray[tuple[int, int], np.dtype[np.int64]
 
 
 class Recorder:
-    """Keeps metrics, readiness and the status of one process up to date."""
+    """Keeps metrics, readiness and the status of one worker up to date.
+
+    `coordinates`: whether it owns the deltas; the loop sets it.
+    """
 
     def __init__(
         self,
@@ -88,8 +89,8 @@ class Recorder:
         self._rebuilds = rebuilds
         self._seen_rebuilds: Counter[str] = Counter()
         self._next_slow_s = 0.0
-        self._version = 0
-        self._alarms: set[tuple[str, str, str]] = set()
+        self._model = ModelFigures(core, metrics)
+        self.coordinates = False
         self.totals = np.zeros((3, 5), np.int64)
         self.changes: Counter[tuple[str, str]] = Counter()
         self.recent: deque[dict[str, Any]] = deque(maxlen=50)
@@ -223,34 +224,8 @@ class Recorder:
             for _ in range(rebuilds - self._seen_rebuilds[reason]):
                 metrics.record_rebuild(reason)
             self._seen_rebuilds[reason] = rebuilds
-        self._record_model()
+        self._model.record(self.coordinates)
         self._health.wait_for(self._waiting())
-
-    def _record_model(self) -> None:
-        active, coordinator = self._core.engine.active, self._core.coordinator
-        if active is not None and active.model.version != self._version:
-            model = active.model
-            self._version = model.version
-            origin = origin_of(model)
-            calibrated_us = model.created_us if origin is None else origin.calibrated_us
-            self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
-        drift, model_behind = coordinator.drift, coordinator.model
-        if model_behind is not None and drift is None:
-            self._metrics.set_drift(DriftFigures(0))
-        elif model_behind is not None and drift is not None and drift.share_distance is not None:
-            self._metrics.set_drift(figures_of(drift, model_behind))
-        self._metrics.set_model_age(coordinator.model_age_us)
-        self._record_alarms(coordinator.alarms)
-
-    def _record_alarms(self, alarms: list[Alarm]) -> None:
-        """Shows the alarms that are up, and logs each once when it comes up."""
-        up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
-        self._metrics.set_alarms(up)
-        for (kind, subject, severity), text in up.items():
-            if (kind, subject, severity) not in self._alarms:
-                write = _log.info if severity == "note" else _log.warning
-                write("drift", kind=kind, severity=severity, reason=text)
-        self._alarms = set(up)
 
     def _waiting(self) -> dict[str, str]:
         inputs = self._inputs()
@@ -258,14 +233,12 @@ class Recorder:
         if inputs is not None and not inputs.owned:
             reasons["assignment"] = "no partition is assigned yet"
         if self._core.engine.active is None:
-            reasons["model"] = "not calibrated yet: needs more customers or history"
+            reasons["model"] = "not calibrated yet: needs a coordinator, and customers and history enough"
         return reasons
 
     def status(self) -> dict[str, Any]:
         """What /status shows."""
         core = self._core
-        active = core.engine.active
-        model = None if active is None else active.model
         return {
             "run_id": core.run_id,
             "ready": self._health.ready,
@@ -279,10 +252,8 @@ class Recorder:
                 }
                 for number, state in sorted(core.engine.partitions.items())
             },
-            "model": None
-            if model is None
-            else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
-            "alarms": [{"severity": a.severity, "reason": a.text} for a in core.coordinator.alarms],
+            "coordinating": self.coordinates,
+            **self._model.status(),
             "segments": self.segments,
             "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self.changes.items())},
         }

@@ -16,6 +16,7 @@ from consumer.child import Child
 from consumer.core import Core
 from consumer.failpoints import failpoint
 from consumer.models.calibrator import Calibrator
+from consumer.models.log import CoordinatorProcess
 from consumer.models.recalibration import RecalibrationTask, work
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json
@@ -56,7 +57,7 @@ class ModelKeeper:
         self._topics = topics
         self._child: Child[RecalibrationTask] | None = None
         self._wanted_by: CommandRecord | None = None
-        self._segments: list[str] = []
+        self._base: Model | None = None
         self._settled: set[str] = set()
         self.calibrated_us = NEVER
         self._not_before_us = NEVER
@@ -85,9 +86,22 @@ class ModelKeeper:
             self.calibrated_us = model.created_us
         if model.kind == "restored":  # somebody wants it: what it has drifted by is known
             self._try_later()
-        if self._child is not None and [s.id for s in model.segments] != self._segments:
-            _log.info("recalibration dropped: the segments are other ones now", version=model.version)
+        if self._calibrator.is_running:
+            self._calibrator.drop()
+        if self._base is not None and _overtakes(model, self._base):
+            # Made by another owner, perhaps for the same command. One that is still to be done begins again.
+            _log.info("recalibration dropped: another version was first", version=model.version)
             self.close()
+
+    def serve(self, process: CoordinatorProcess) -> None:
+        """One turn as the owner of the deltas: hands to `process` what is to be published, and what is done.
+
+        Raises as `poll`, and as `CoordinatorProcess.publish`.
+        """
+        outcome = self.poll(process.commands)
+        process.done(outcome.done)
+        if outcome.models or outcome.proposal is not None:
+            process.publish(outcome.models, outcome.proposal)
 
     def poll(self, commands: list[CommandRecord]) -> Outcome:
         """What has come of commands, a calibration or a recalibration. Raises `CalibrationFailed`."""
@@ -136,12 +150,12 @@ class ModelKeeper:
         task = RecalibrationTask.of(self._core, self._topics, newest, cause)
         self._child = Child(work, task, "recalibration")
         self._wanted_by = asked
-        self._segments = [segment.id for segment in newest.segments]
+        self._base = newest
         _log.info("recalibration begins", cause=cause, version=newest.version)
 
     def _due(self) -> str | None:
         """Why it is time, in words; None if it is not."""
-        now_us = max((s.watermark_us for s in self._core.engine.partitions.values()), default=NEVER)
+        now_us = self._event_time_us()
         days = self._core.config.model.recalibrate_days
         if now_us == NEVER or now_us < self._not_before_us or self.calibrated_us == NEVER:
             return None
@@ -188,15 +202,25 @@ class ModelKeeper:
         return Outcome([model], done=done)
 
     def _try_later(self) -> None:
+        self._not_before_us = self._event_time_us() + _AGAIN_US
+
+    def _event_time_us(self) -> int:
+        """Of the partitions of this process, or of the newest scan: a coordinator may own none."""
         marks = [s.watermark_us for s in self._core.engine.partitions.values()]
-        self._not_before_us = max(marks, default=NEVER) + _AGAIN_US
+        return max([*marks, self._core.coordinator.event_time_us])
 
     def close(self) -> None:
         """Gives up what is under way."""
         child, self._child = self._child, None
         if child is not None:
             child.close()
-        self._wanted_by = None
+        self._wanted_by = self._base = None
+
+
+def _overtakes(model: Model, base: Model) -> bool:
+    """Whether `model` is no longer what a recalibration of `base` began from."""
+    is_other = model.kind != "folded" or [s.id for s in model.segments] != [s.id for s in base.segments]
+    return is_other and model.version > base.version
 
 
 def _refuse(command: CommandRecord, problem: str) -> None:
