@@ -18,7 +18,7 @@ NOW = T0 + 3 * HOUR
 def play(
     steps: list[list[Event]], copies: dict[int, int], given: Model | None = None
 ) -> tuple[Run, list[tuple[int, RowPart]]]:
-    """Takes `steps` with a model; after step n, the part of one row that begins at ``copies[n]`` is copied."""
+    """Takes `steps` with a model; after step n, the part of one row from ``copies[n]`` on is copied."""
     run = Run([])
     if given is not None:
         run.world.engine.offer_model(given)
