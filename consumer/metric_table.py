@@ -243,9 +243,9 @@ METRICS: Final = (
         "segment_moves_total",
         "counter",
         "moves",
-        "Moves between segments by the stay they ended; short is at most 7 event days. The share of short "
-        "stays bounds the flap ratio from above.",
-        ("stay",),
+        "Moves between segments; a flap goes straight back to the segment left at most 7 event days before. "
+        "The flap ratio is the share of flaps.",
+        ("kind",),
     ),
     Metric("build_info", "gauge", "1", "The running program.", ("version",)),
 )

@@ -71,7 +71,7 @@ class Metrics:
         for outcome in Outcome:  # a counter that exists at 0 shows its first increase
             for topic in input_topics:
                 self._counter("events_total", topic, outcome.value)
-        self.record_stays(0, 0)
+        self.record_moves(0, 0)
         self.set_state(State.STARTING)
 
     def record_events(self, counts: npt.NDArray[np.int64]) -> None:
@@ -211,10 +211,10 @@ class Metrics:
         """Event time from the calibration to the newest scan, microseconds; None where it is not known."""
         self._gauges["model_age_seconds"].set(_ABSENT if age_us is None else age_us / 1e6)
 
-    def record_stays(self, short: int, long: int) -> None:
-        """Moves that ended a short stay in a segment, and a long one."""
-        self._counter("segment_moves_total", "short").inc(short)
-        self._counter("segment_moves_total", "long").inc(long)
+    def record_moves(self, flaps: int, others: int) -> None:
+        """Moves between segments: those that were flaps, and the others."""
+        self._counter("segment_moves_total", "flap").inc(flaps)
+        self._counter("segment_moves_total", "other").inc(others)
 
     def set_coordinating(self, coordinates: bool) -> None:
         """Whether this process owns the deltas."""

@@ -32,8 +32,8 @@ from online_model.event_view import (
     LATE,
     MISROUTED,
 )
+from online_model.flaps import count_moves
 from online_model.rows import LIVE, NEVER
-from online_model.stays import count_stays
 from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
@@ -180,7 +180,7 @@ class Recorder:
             if part.changes is None:
                 continue
             changes = part.changes
-            self._metrics.record_stays(*count_stays(changes, part.watermark_us))
+            self._metrics.record_moves(*count_moves(changes, part.watermark_us))
             pairs, n = np.unique(np.stack([changes.change, changes.cause]), axis=1, return_counts=True)
             for (change, cause), m in zip(pairs.T.tolist(), n.tolist(), strict=True):
                 counts[Change(change).name.lower(), Cause(cause).name.lower()] += m

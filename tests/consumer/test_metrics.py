@@ -167,17 +167,18 @@ def test_alarms_come_and_go(metrics: Metrics) -> None:
     assert value(metrics, "drift_alarm", kind="psi", subject="mou_30d", severity="watch") is None
 
 
-def test_age_and_stays(metrics: Metrics) -> None:
-    """An age that is not known is absent; stays are counted from zero."""
+def test_age_and_moves(metrics: Metrics) -> None:
+    """An age that is not known is absent; moves are counted from zero, flaps apart from others."""
     metrics.set_model_age(86_400_000_000)
     assert value(metrics, "model_age_seconds") == 86_400
     metrics.set_model_age(None)
     assert math.isnan(value(metrics, "model_age_seconds") or 0.0)
-    assert value(metrics, "segment_moves_total", stay="short") == 0
-    metrics.record_stays(2, 5)
-    metrics.record_stays(1, 0)
-    assert value(metrics, "segment_moves_total", stay="short") == 3
-    assert value(metrics, "segment_moves_total", stay="long") == 5
+    assert value(metrics, "segment_moves_total", kind="flap") == 0
+    assert value(metrics, "segment_moves_total", kind="other") == 0
+    metrics.record_moves(2, 5)
+    metrics.record_moves(1, 0)
+    assert value(metrics, "segment_moves_total", kind="flap") == 3
+    assert value(metrics, "segment_moves_total", kind="other") == 5
 
 
 def test_two_processes_in_one_program_do_not_share_metrics(metrics: Metrics) -> None:
