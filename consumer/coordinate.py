@@ -67,7 +67,6 @@ class CoordinatorService:
         SnapshotStore(config.snapshots.uri, config.app.name)  # a wrong URI is told now
         self.metrics = Metrics(self._names.inputs, version("telecom-segmenter"))
         self.health = Health()
-        self._figures = ModelFigures(self.core, self.metrics)
         try:
             self._build()
         except BaseException:
@@ -87,6 +86,9 @@ class CoordinatorService:
         self._closers.callback(self.keeper.close)
         self._reader = ModelReader(config, names)
         self._closers.callback(self._reader.close)
+        self._figures = ModelFigures(
+            core, self.metrics, self.keeper.outcomes, lambda: self._reader.has_proposal
+        )
         self._catch_up()
         self.process = CoordinatorProcess(
             make_consumer(coordinator_settings(config, FIRST + config.app.instance)),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
 from consumer.core import Core
 from consumer.drift_figures import DriftFigures, figures_of
+from consumer.metric_table import Recalibrated
 from consumer.metrics import Metrics
 from online_model.drift_rule import Alarm
 from online_model.model import origin_of
@@ -16,11 +19,23 @@ _log = structlog.get_logger("recorder")
 
 
 class ModelFigures:
-    """What is known about the live model. Alarms are logged once when they come up."""
+    """What is known about the live model. Alarms are logged once when they come up.
 
-    def __init__(self, core: Core, metrics: Metrics) -> None:
+    `outcomes`: how many recalibrations of this process came to what; `has_proposal`: whether one waits.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        metrics: Metrics,
+        outcomes: Mapping[Recalibrated, int],
+        has_proposal: Callable[[], bool],
+    ) -> None:
         self._core = core
         self._metrics = metrics
+        self._outcomes = outcomes
+        self._seen: Counter[Recalibrated] = Counter()
+        self._has_proposal = has_proposal
         self._version = 0
         self._alarms: set[tuple[str, str, str]] = set()
 
@@ -41,6 +56,10 @@ class ModelFigures:
             self._metrics.set_drift(figures_of(drift, model_behind))
         self._metrics.set_model_age(coordinator.model_age_us)
         self._record_alarms(coordinator.alarms)
+        self._metrics.set_proposal(self._has_proposal())
+        for came_of_it, n in self._outcomes.items():
+            self._metrics.record_recalibrations(came_of_it, n - self._seen[came_of_it])
+            self._seen[came_of_it] = n
 
     def _record_alarms(self, alarms: list[Alarm]) -> None:
         up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}

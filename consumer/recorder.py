@@ -81,6 +81,7 @@ class Recorder:
         metrics: Metrics,
         health: Health,
         rebuilds: Mapping[str, int],
+        model: ModelFigures,
     ) -> None:
         self._core = core
         self._inputs = inputs
@@ -89,18 +90,19 @@ class Recorder:
         self._rebuilds = rebuilds
         self._seen_rebuilds: Counter[str] = Counter()
         self._next_slow_s = 0.0
-        self._model = ModelFigures(core, metrics)
+        self._model = model
         self.coordinates = False
         self.totals = np.zeros((3, 5), np.int64)
         self.changes: Counter[tuple[str, str]] = Counter()
         self.recent: deque[dict[str, Any]] = deque(maxlen=50)
         self.segments: dict[str, int] = {}
         self.lag = 0
+        metrics.set_input_partitions(core.partition_count)
 
     def rebalanced(self, kinds: list[str], owned: int) -> None:
         """Rebalances happened; `owned` partitions are owned now."""
         self._metrics.set_state(State.RESTORING)
-        self._metrics.forget_snapshots()
+        self._metrics.forget_partitions()
         for kind in kinds:
             self._metrics.record_rebalance(kind, owned)
 
@@ -164,8 +166,9 @@ class Recorder:
             )
             metrics.record_rejects(rejected)
             self._record_changes(step)
-            slices = [part.scanned for part in step.partitions if part.scanned is not None]
-            metrics.record_scans(sum(s.is_last for s in slices), sum(s.customers for s in slices))
+            slices = {part.partition: part.scanned for part in step.partitions if part.scanned is not None}
+            finished = [number for number, scanned in slices.items() if scanned.is_last]
+            metrics.record_scans(finished, sum(scanned.customers for scanned in slices.values()))
             metrics.record_stages(stages)
         if times is not None:
             metrics.record_commit(times.total_s)

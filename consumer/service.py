@@ -31,6 +31,7 @@ from consumer.kafka_clients import (
     transactional_id,
 )
 from consumer.metrics import Metrics
+from consumer.model_figures import ModelFigures
 from consumer.models.calibrator import Calibrator, OwnCustomers
 from consumer.models.keeper import ModelKeeper
 from consumer.models.log import CoordinatorProcess, ModelReader, catalog_of
@@ -113,7 +114,10 @@ class Service:
         self._catch_up()
         failpoint("start.models")
         coordinator = None if models_output is None else self._coordinator(config, names, models_output)
-        self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
+        figures = ModelFigures(self.core, self.metrics, self.keeper.outcomes, lambda: reader.has_proposal)
+        self.recorder = Recorder(
+            self.core, lambda: inputs, self.metrics, self.health, output.rebuilds, figures
+        )
 
         def group_metadata() -> object:
             return inputs.group_metadata()

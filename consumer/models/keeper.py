@@ -7,6 +7,7 @@ so a command is carried out once however often the owner changes.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import structlog
 from consumer.child import Child
 from consumer.core import Core
 from consumer.failpoints import failpoint
+from consumer.metric_table import Recalibrated
 from consumer.models.calibrator import Calibrator
 from consumer.models.log import CoordinatorProcess
 from consumer.models.recalibration import RecalibrationTask, work
@@ -60,6 +62,8 @@ class ModelKeeper:
         self._base: Model | None = None
         self._settled: set[str] = set()
         self.calibrated_us = NEVER
+        #: What recalibrations of this process came to.
+        self.outcomes: Counter[Recalibrated] = Counter()
         self._not_before_us = NEVER
 
     @property
@@ -91,6 +95,7 @@ class ModelKeeper:
         if self._base is not None and _overtakes(model, self._base):
             # Made by another owner, perhaps for the same command. One that is still to be done begins again.
             _log.info("recalibration dropped: another version was first", version=model.version)
+            self.outcomes[Recalibrated.DROPPED] += 1
             self.close()
 
     def serve(self, process: CoordinatorProcess) -> None:
@@ -180,12 +185,14 @@ class ModelKeeper:
         done = [] if asked is None else [asked]
         if answer.problem:
             _log.error("recalibration failed", problem=answer.problem)
+            self.outcomes[Recalibrated.FAILED] += 1
             return Outcome(done=done)
         failpoint("recalibration.end")
         try:
             model = rebased(from_json(answer.value), newest, asked.id if asked else "")
         except ValueError as error:
             _log.warning("recalibration dropped", problem=str(error))
+            self.outcomes[Recalibrated.DROPPED] += 1
             return Outcome(done=done)
         assert model.transition is not None
         facts = {
@@ -196,9 +203,11 @@ class ModelKeeper:
         }
         if model.transition.concerns:
             _log.warning("recalibration waits for a person", concerns=model.transition.concerns, **facts)
+            self.outcomes[Recalibrated.PROPOSED] += 1
             return Outcome(proposal=model, done=done)
         self._core.coordinator.adopt(model)
         _log.info("recalibrated", version=model.version, **facts)
+        self.outcomes[Recalibrated.PUBLISHED] += 1
         return Outcome([model], done=done)
 
     def _try_later(self) -> None:

@@ -51,6 +51,8 @@ class ModelReader:
         self._config = config
         self._topic = names.models
         self._position = 0
+        #: Whether a proposal waits for a person.
+        self.has_proposal = False
         self._consumer: Consumer = make_consumer(reader_settings(config, committed_only=True))
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
@@ -91,6 +93,8 @@ class ModelReader:
                 self._position = max(self._position, offset)
             elif message.error() is None:
                 self._position = offset + 1
+                if message.key() == PROPOSAL_KEY:
+                    self.has_proposal = message.value() is not None
                 models += _models_in(message)
         return models
 

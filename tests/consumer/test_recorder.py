@@ -9,6 +9,7 @@ from consumer.config_sources import load_config
 from consumer.core import Core
 from consumer.http import Health
 from consumer.metrics import Metrics
+from consumer.model_figures import ModelFigures
 from consumer.recorder import Recorder
 from online_model.coordinator import Report
 from online_model.model import Model
@@ -23,7 +24,8 @@ def recorder() -> Recorder:
     """Of a process without partitions; scans are hourly."""
     core = Core(load_config(None, {}, {}), 1)
     metrics = Metrics(("usage", "billing", "customer"), "1.2.3")
-    return Recorder(core, lambda: None, metrics, Health(60.0), {})
+    figures = ModelFigures(core, metrics, {}, lambda: False)
+    return Recorder(core, lambda: None, metrics, Health(60.0), {}, figures)
 
 
 def scanned(recorder: Recorder, first: int, n: int) -> None:
