@@ -178,6 +178,31 @@ def test_it_goes_before_a_worker_that_takes_over_when_it_is_gone(
         assert worker.end(signal.SIGTERM) == ExitCode.OK
 
 
+@pytest.mark.parametrize("place", ["publish.before", "publish.produced", "commit.after", "publish.after"])
+def test_a_death_in_a_publication_makes_neither_none_nor_two(
+    run: Run, kafka: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Before, in and after the transaction: the next process finds the command, or its version."""
+    world = world_with_model(run, kafka, simulation(customers=50, days=1))
+    with ExitStack() as stack:
+        group = Group(world, tmp_path, stack)
+        with monkeypatch.context() as armed:
+            armed.setenv("SEGMENTER_TEST_FAILPOINTS", f"{place}=kill")
+            armed.setenv("SEGMENTER_TEST_FAILPOINTS_LOG", str(tmp_path / "failpoints"))
+            first = group.start("c", "coordinate")
+            wait_until(lambda: coordinates(first), first)
+        asked = command("rollback", run.model)
+        send(world.config, asked)
+        assert first.process.wait(SOON_S) == -signal.SIGKILL, first.text[-3000:]
+        second = group.start("c", "coordinate")
+        wait_until(lambda: len(made(world)) == 2, second)
+        again = command("rollback", run.model)
+        send(world.config, again)
+        wait_until(lambda: len(made(world)) == 3, second)
+        assert [model.command for model in made(world)[1:]] == [asked.id, again.id]
+        assert second.end(signal.SIGTERM) == ExitCode.OK
+
+
 def test_two_of_one_name_are_told(run: Run, kafka: Broker, tmp_path: Path) -> None:
     """The one that was there ends with the fix; the other one stands by and then coordinates."""
     world = world_with_model(run, kafka, simulation(customers=50, days=1))
