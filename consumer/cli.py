@@ -62,11 +62,18 @@ def execute(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
+def _has_clients() -> bool:
+    """Whether Kafka clients were left behind; a command that had none does not load the module."""
+    clients = sys.modules.get("consumer.kafka_clients")
+    return clients is not None and clients.are_left_behind()
+
+
 def main() -> NoReturn:
     """Entry point of the console script."""
     code = execute(sys.argv[1:])
-    if code == ExitCode.RESTART:
-        # A thread may hang inside the Kafka client; the interpreter would wait for it at its end.
+    if code == ExitCode.RESTART or _has_clients():
+        # A thread may hang inside the Kafka client, and the interpreter would wait for it at its end; or a
+        # client must not be let go of.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

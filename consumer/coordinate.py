@@ -15,7 +15,10 @@ from consumer.core import Core
 from consumer.failpoints import arm
 from consumer.http import Health, StatusServer
 from consumer.kafka_clients import (
+    CloseMember,
     coordinator_settings,
+    leave_behind,
+    leave_group,
     make_admin,
     make_consumer,
     producer_factory,
@@ -53,8 +56,9 @@ class CoordinatorService:
     Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, close_member: CloseMember = leave_group) -> None:
         self.config = config
+        self._close_member = close_member
         self._closers = ExitStack()
         self._stopping = False
         self._next_look_s = 0.0
@@ -92,7 +96,7 @@ class CoordinatorService:
             catalog_of(core.plan.columns, core.strategies),
             self._catch_up,
         )
-        self._closers.callback(self.process.close)
+        self._closers.callback(self.process.close, self._close_member)
         self.server = StatusServer(
             config.http.host, config.http.port, self.metrics.registry, self.health, self.status
         )
@@ -174,10 +178,13 @@ class CoordinatorService:
 
 
 def run_coordinator(config: Config) -> None:
-    """Runs until SIGTERM or SIGINT; a publication under way is finished first."""
+    """Runs until SIGTERM or SIGINT; a publication under way is finished first.
+
+    Clients are left behind for the end of the process (`leave_behind`).
+    """
     stop = StopRequest()
     arm(os.environ)
-    with CoordinatorService(config) as service:
+    with CoordinatorService(config, leave_behind) as service:
         stop.tell(service.stop)
         if not stop.has_come:
             _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)

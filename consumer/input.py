@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.core import Positions
 from consumer.errors import BrokerRefused, BrokerUnreachable, Fenced, StateUnknown
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import is_fatal, leave_group
+from consumer.kafka_clients import CloseMember, is_fatal, leave_group
 from schemas.records import RawRecords
 
 _log = structlog.get_logger("input")
@@ -258,6 +258,6 @@ class Input:
         """Fresh group metadata, which carries the generation that fences former owners."""
         return self._consumer.consumer_group_metadata()
 
-    def close(self) -> None:
-        """Leaves the group."""
-        leave_group(self._consumer, "input")
+    def close(self, close_member: CloseMember = leave_group) -> None:
+        """Ends the membership."""
+        close_member(self._consumer, "input")

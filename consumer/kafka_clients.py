@@ -28,6 +28,9 @@ MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 
 #: A client that has not closed after this long never will.
 CLOSE_LIMIT_S: Final = 10.0
+#: How a member of a group ends: told the client and a name for messages; whether it has.
+CloseMember = Callable[[Consumer, str], bool]
+_left: Final[list[Consumer]] = []
 
 _log = structlog.get_logger("kafka")
 
@@ -241,11 +244,10 @@ def _error_callback(on_error: OnError | None) -> Callable[[KafkaError], None]:
 
 
 def leave_group(consumer: Consumer, name: str, limit_s: float = CLOSE_LIMIT_S) -> bool:
-    """Closes a member of a group; whether it ended within `limit_s`.
+    """Closes a member of a group, inside a process that goes on; whether it ended within `limit_s`.
 
-    librdkafka (issue 4884) may wait for ever for the answer to an `assign` inside the callback of a
-    rebalance that comes while it closes: after its session timed out, for example. Such a client is left
-    to its thread; static members do not tell the group anything when they close.
+    Where it does not, the client is left to its thread. See `leave_behind` for why a process that is about
+    to end does without.
     """
     closing = threading.Thread(target=consumer.close, name=f"close-{name}", daemon=True)
     closing.start()
@@ -253,3 +255,20 @@ def leave_group(consumer: Consumer, name: str, limit_s: float = CLOSE_LIMIT_S) -
     if closing.is_alive():
         _log.warning("a client does not close and is left behind", client=name, after_s=limit_s)
     return not closing.is_alive()
+
+
+def leave_behind(consumer: Consumer, _: str) -> bool:
+    """Leaves a member of a group as it is until the process ends, which must be by `os._exit`. Always True.
+
+    librdkafka (issue 4884) may wait for ever for the answer to an `assign` inside the callback of a
+    rebalance that comes while it closes: after its session timed out, for example. The binding holds the
+    interpreter's lock meanwhile (confluent-kafka-python issue 1023), so that no time limit helps: the process
+    stands still. Static members tell the group nothing when they close, so nothing is lost by not closing.
+    """
+    _left.append(consumer)  # letting go of a client closes it
+    return True
+
+
+def are_left_behind() -> bool:
+    """Whether clients must not be let go of: the process may only end by `os._exit`."""
+    return bool(_left)

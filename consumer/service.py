@@ -19,8 +19,11 @@ from consumer.failpoints import arm, failpoint
 from consumer.http import Health, StatusServer
 from consumer.input import Input
 from consumer.kafka_clients import (
+    CloseMember,
     consumer_settings,
     coordinator_settings,
+    leave_behind,
+    leave_group,
     make_admin,
     make_consumer,
     producer_factory,
@@ -62,7 +65,14 @@ class Service:
     Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
     """
 
-    def __init__(self, config: Config, clock: Clock | None = None, *, coordinates: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        close_member: CloseMember = leave_group,
+        *,
+        coordinates: bool = True,
+    ) -> None:
         self.config = config
         self._coordinates = coordinates
         self._closers = ExitStack()
@@ -73,12 +83,12 @@ class Service:
         self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
         self.health = Health()
         try:
-            self._build(config, clock or WallClock(), names)
+            self._build(config, clock or WallClock(), names, close_member)
         except BaseException:
             self.close()
             raise
 
-    def _build(self, config: Config, clock: Clock, names: TopicNames) -> None:
+    def _build(self, config: Config, clock: Clock, names: TopicNames, close_member: CloseMember) -> None:
         # The producer first: it aborts what a former process of this name left open.
         output = TransactionalOutput(producer_factory(config), transactional_id(config))
         self._closers.callback(output.close)
@@ -101,7 +111,10 @@ class Service:
         self._reader = reader
         self._catch_up()
         failpoint("start.models")
-        coordinator = None if models_output is None else self._coordinator(config, names, models_output)
+        coordinator = None
+        if models_output is not None:
+            coordinator = self._coordinator(config, names, models_output)
+            self._closers.callback(coordinator.close, close_member)
         self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
 
         def group_metadata() -> object:
@@ -109,7 +122,7 @@ class Service:
 
         committer = Committer(output, group_metadata, self.recorder.aborted)
         inputs = Input(make_consumer(consumer_settings(config)), names.inputs, committer.settle)
-        self._closers.callback(inputs.close)
+        self._closers.callback(inputs.close, close_member)
         self._closers.callback(committer.close)
         self.server = StatusServer(
             config.http.host,
@@ -175,7 +188,7 @@ class Service:
     def _coordinator(
         self, config: Config, names: TopicNames, output: TransactionalOutput
     ) -> CoordinatorProcess:
-        coordinator = CoordinatorProcess(
+        return CoordinatorProcess(
             make_consumer(coordinator_settings(config, config.app.instance)),
             names,
             self.core.coordinator,
@@ -183,8 +196,6 @@ class Service:
             catalog_of(self.core.plan.columns, self.core.strategies),
             self._catch_up,
         )
-        self._closers.callback(coordinator.close)
-        return coordinator
 
     def _catch_up(self) -> None:
         """Adopts every version there is."""
@@ -220,10 +231,13 @@ class Service:
 
 
 def run_service(config: Config, *, coordinates: bool = True) -> None:
-    """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first."""
+    """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first.
+
+    Clients are left behind for the end of the process (`leave_behind`).
+    """
     stop = StopRequest()  # before the clients: a stop while they connect is a clean one too
     arm(os.environ)
-    with Service(config, coordinates=coordinates) as service:
+    with Service(config, close_member=leave_behind, coordinates=coordinates) as service:
         stop.tell(service.worker.stop)
         if not stop.has_come:
             _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)

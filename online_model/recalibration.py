@@ -49,7 +49,7 @@ class RecalibrationPolicy:
     """
 
     calibration: CalibrationPolicy = field(default_factory=CalibrationPolicy)
-    cold_gain: float = 0.01
+    cold_gain: float = 0.005
     silhouette_gain: float = 0.02
     max_moved: float = 0.2
     dormant_after_days: float = 30.0

@@ -73,6 +73,19 @@ def test_recovery_goes_on_from_snapshots(kafka: Broker) -> None:
     assert found["snapshot_cpu_share_of_process"] > 0
 
 
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_recalibration_is_measured_under_traffic(kafka: Broker) -> None:
+    """A version came of it while changes were seen, before it and during it."""
+    found = run("recalibration", "--quick", "--bootstrap", kafka.bootstrap, codes=(0, 1))
+    assert found["recalibration_s"] > 0
+    assert found["version"] > 1
+    assert found["columns"] == 25
+    assert found["without"]["changes"] > 0
+    assert found["during"]["changes"] > 0
+    assert {"k = 5", "k = 10"} <= set(found["steps_s"])
+
+
 @pytest.mark.slow
 def test_quality_measures_every_reader_and_bar() -> None:
     """Quality has all streams and readers, moves with and without hysteresis, and a verdict on each bar."""

@@ -28,7 +28,7 @@ from consumer.config import Config
 from consumer.core import report_of
 from consumer.errors import BrokerUnreachable, Fenced, StateUnknown, TransactionAborted
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import is_fatal, leave_group, make_consumer, reader_settings
+from consumer.kafka_clients import CloseMember, is_fatal, leave_group, make_consumer, reader_settings
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.columns import Columns
@@ -294,10 +294,10 @@ class CoordinatorProcess:
         failpoint("publish.produced")
         self._output.commit([place], metadata)
 
-    def close(self) -> None:
-        """Waits for the publication under way and leaves the group of coordinators."""
+    def close(self, close_member: CloseMember = leave_group) -> None:
+        """Waits for the publication under way and ends the membership among the coordinators."""
         self._publishing.close()
-        leave_group(self._consumer, "coordinator")
+        close_member(self._consumer, "coordinator")
 
 
 def _is_delta(message: Message) -> bool:

@@ -183,6 +183,7 @@ class ServiceRunner:
             turns += 1
             scanning += any(part.scanned is not None for part in step.partitions)
             slowest = max(slowest, time.monotonic() - begin)
+            self._turned()
         return {
             "events": self._consumed - before,
             "turns": turns,
@@ -191,6 +192,9 @@ class ServiceRunner:
             "changes": dict(sorted(map(_named, self.service.recorder.changes.items()))),
             "stages_ms_per_turn": {s: x / max(turns, 1) * 1e3 for s, x in self._tally.stages.items()},
         }
+
+    def _turned(self) -> None:
+        """Called after each turn of `serve`."""
 
     def close(self) -> None:
         """Lets the service go."""

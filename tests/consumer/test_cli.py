@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ import pandas as pd
 import pytest
 import structlog
 
-from consumer import __version__, topics
+from consumer import __version__, kafka_clients, topics
 from consumer.brokers import Broker
-from consumer.cli import execute
+from consumer.cli import execute, main
 from consumer.config import SETTINGS
 from consumer.exit_codes import ExitCode
 from consumer.simulator import Truth
@@ -256,3 +257,18 @@ def _records(kafka: Broker, prefix: str) -> int:
     marks = [reader.get_watermark_offsets(place, timeout=10, cached=False) for place in places]
     reader.close()
     return sum(high - low for low, high in marks)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_the_process_ends_at_once_while_clients_are_left(
+    left: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the code: the interpreter's own end would let go of them."""
+    ends: list[int] = []
+    monkeypatch.setattr(kafka_clients, "_left", [object()] if left else [])
+    monkeypatch.setattr(sys, "argv", ["segmenter", "version"])
+    monkeypatch.setattr(os, "_exit", ends.append)
+    with pytest.raises(SystemExit):
+        main()
+    assert ends == ([0] if left else [])
+    assert capsys.readouterr().out.strip()

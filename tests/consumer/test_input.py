@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,9 +14,10 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import kafka_clients
 from consumer.errors import Fenced
 from consumer.input import N_TOPICS, Input
-from consumer.kafka_clients import leave_group
+from consumer.kafka_clients import are_left_behind, leave_behind, leave_group
 from schemas.records import RawRecords
 
 TOPICS = ("usage", "billing", "customer")
@@ -25,6 +28,7 @@ class FakeConsumer:
 
     def __init__(self) -> None:
         self.assigned: list[TopicPartition] = []
+        self.is_closed = False
         self.on: dict[str, Callable[[Any, list[TopicPartition]], None]] = {}
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
@@ -37,6 +41,10 @@ class FakeConsumer:
 
     def resume(self, places: list[TopicPartition]) -> None:
         """Nothing is paused here."""
+
+    def close(self) -> None:
+        """Notes that it was closed."""
+        self.is_closed = True
 
 
 def live_input(partitions: int, settle: Callable[[], None] = lambda: None) -> tuple[Any, Any]:
@@ -133,3 +141,17 @@ def test_a_member_that_was_fenced_ends(error: KafkaError) -> None:
     with pytest.raises(Fenced) as fenced:
         source._is_record(message)
     assert "app.instance" in fenced.value.fix
+
+
+def test_a_process_that_ends_does_not_close_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing may freeze the whole process: the client is kept alive instead, and the exit is told."""
+    monkeypatch.setattr(kafka_clients, "_left", [])
+    client = FakeConsumer()
+    source, consumer = Input(cast("Consumer", client), TOPICS), weakref.ref(client)
+    source.close(leave_behind)
+    assert are_left_behind()
+    del source, client
+    gc.collect()
+    kept = consumer()
+    assert kept is not None
+    assert not kept.is_closed
