@@ -236,7 +236,7 @@ class Recorder:
         if inputs is not None and not inputs.owned:
             reasons["assignment"] = "no partition is assigned yet"
         if self._core.engine.active is None:
-            reasons["model"] = "not calibrated yet: needs a coordinator, and customers and history enough"
+            reasons["model"] = "not calibrated yet: needs customers and history enough, and a coordinator"
         return reasons
 
     def status(self) -> dict[str, Any]:
