@@ -35,8 +35,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "snapshots__interval_s": 1,
 }
 
-#: A coordinator that has gone without a word is missed after its session (10 s); calibrating may take a minute
-#: on a busy machine.
+#: A coordinator that has gone without a word is missed after its session (10 s); calibrating may take a
+#: minute on a busy machine.
 SOON_S: Final = 240.0
 
 
