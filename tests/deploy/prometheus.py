@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -34,13 +34,17 @@ def free_port() -> int:
 class Prometheus:
     """Use as a context manager; `watch` says whom to scrape."""
 
-    def __init__(self, folder: Path, haste: int = HASTE) -> None:
+    def __init__(
+        self, folder: Path, haste: int = HASTE, thresholds: Mapping[str, Mapping[str, float]] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._targets = folder / "targets.json"
         self._port = free_port()
         self.watch([])
-        (folder / "rules.yaml").write_text(render(Thresholds.load(haste=haste), 1), encoding="utf-8")
+        (folder / "rules.yaml").write_text(
+            render(_changed(Thresholds.load(haste=haste), thresholds or {}), 1), encoding="utf-8"
+        )
         content = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yaml"],
@@ -122,3 +126,8 @@ class Prometheus:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(30)
+
+
+def _changed(t: Thresholds, changes: Mapping[str, Mapping[str, float]]) -> Thresholds:
+    lines = {name: t[name].model_copy(update=dict(update)) for name, update in changes.items()}
+    return Thresholds(t.lines | lines, t.haste)

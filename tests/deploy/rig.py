@@ -23,7 +23,7 @@ from confluent_kafka import Producer
 from consumer.brokers import Broker
 from consumer.kafka_clients import make_producer, plain_producer_settings
 from consumer.simulator import Faults, KafkaFeed, Simulation, SimulationSettings
-from tests.deploy.prometheus import Prometheus, free_port
+from tests.deploy.prometheus import HASTE, Prometheus, free_port
 from tests.service.world import World
 
 CUSTOMERS: Final = 3000
@@ -72,9 +72,18 @@ class Rig:
     The load is `Rig.tick`: a second's worth of ordinary events; what else is sent is the test's.
     """
 
-    def __init__(self, broker: Broker, folder: Path, workers: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        folder: Path,
+        workers: int = 1,
+        haste: int = HASTE,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
+        **settings: Any,
+    ) -> None:
         self._closers = ExitStack()
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.world = World.make(
             broker,
             partitions=4,
@@ -92,7 +101,9 @@ class Rig:
         self._rng = np.random.default_rng(5)
         self.customers: list[str] = []
         self._send_history()
-        self.prometheus = self._closers.enter_context(Prometheus(folder / "prometheus"))
+        self.prometheus = self._closers.enter_context(
+            Prometheus(folder / "prometheus", haste, thresholds or {})
+        )
         self.workers = [self.start(chr(ord("a") + n)) for n in range(workers)]
 
     def start(self, instance: str, **settings: Any) -> Process:
@@ -130,14 +141,21 @@ class Rig:
 
     # -- load ------------------------------------------------------------------------------------
 
-    def usage(self, customer: str, **fields: Any) -> dict[str, Any]:
-        """A usage event of now."""
+    def base(self, customer: str) -> dict[str, Any]:
+        """What every event of now has."""
         return {
             "event_id": f"rig-{next(self._numbers)}",
             "customer_id": customer,
             "event_time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            **({"type": "data", "megabytes": 10.0, "roaming": False, "technology": "4g"} | fields),
         }
+
+    def event(self, customer: str, kind: str, **fields: Any) -> dict[str, Any]:
+        """An event of now."""
+        return {**self.base(customer), "type": kind, **fields}
+
+    def usage(self, customer: str, megabytes: float = 10.0) -> dict[str, Any]:
+        """A data session of now."""
+        return self.event(customer, "data", megabytes=megabytes, roaming=False, technology="4g")
 
     def send(self, topic: str, events: Iterable[Mapping[str, Any] | bytes]) -> None:
         """Sends bodies, keyed by customer; bytes as they are, keyed by the first customer."""
