@@ -24,6 +24,7 @@ from online_model.engine import Engine, EngineSettings, Pass, Step
 from online_model.fold import ScanStatistics
 from online_model.panel import CalibrationPolicy
 from online_model.poll import Poll
+from online_model.population import history_of
 from schemas.decode import Decoder
 from schemas.internal import DeltaRecord
 from schemas.records import RawRecords
@@ -127,6 +128,7 @@ class Core:
 
         Customers are spread over the partitions by hash: what a worker owns of them is a fair sample, and
         tells how many there are in all. Of several workers none would ever have all by itself.
+        (The calibration is made on all of them, if snapshots show them: `consumer.models.calibrator`.)
         """
         states = self.engine.partitions.values()
         if self.engine.active is not None or not states:
@@ -139,16 +141,9 @@ class Core:
         return is_ready(customers, self.history_us(), needs.min_customers, needs.min_history_days)
 
     def history_us(self) -> int:
-        """Event time from the first events to the watermark that half of the customers have behind them.
-
-        Not the shortest of all partitions: one that is empty, or began with a bad clock, would hold back all.
-        """
-        states = sorted(self.engine.partitions.values(), key=lambda state: state.history_us)
-        if not states:
-            return 0
-        customers = np.cumsum([state.index.n for state in states])
-        middle = states[int(np.searchsorted(customers, (customers[-1] + 1) // 2))]
-        return max(middle.history_us, 0)
+        """Event time that half of the customers have behind them."""
+        states = self.engine.partitions.values()
+        return history_of((state.history_us, state.index.n) for state in states)
 
     def history_days(self) -> float:
         """`history_us` in days."""
