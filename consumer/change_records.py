@@ -38,6 +38,9 @@ _CAUSES: Final[dict[int, CauseName]] = {
     Cause.CLOSED: "closed",
 }
 
+#: Versions that partitions may still be decided by: a pass keeps its own until it is finished.
+_KEPT: Final = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -75,13 +78,15 @@ class ChangeRecords:
         self._bound: dict[int, Strategy] = {}
 
     def learn(self, model: Model) -> None:
-        """A version that steps may be decided by from now on."""
+        """A version that partitions may be decided by from now on, each when it comes to it."""
         self._models[model.version] = model
+        if forgotten := self._models.pop(model.version - _KEPT, None):
+            self._names = _names_of(forgotten) | self._names
 
     def _use(self, version: int) -> None:
         """Names, profiles and strategies of `version`, which decides; names of retired segments stay."""
         for older in sorted(number for number in self._models if number < version):
-            self._names |= _names_of(self._models.pop(older))
+            self._names |= _names_of(self._models[older])
         model = self._models[version]
         self._names |= _names_of(model)
         self._typical = {

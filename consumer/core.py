@@ -137,7 +137,10 @@ class Core:
 
     @property
     def is_ready_to_calibrate(self) -> bool:
-        """Whether there are customers and history enough for the first model, by the share of this worker."""
+        """Whether there are customers and history enough for the first model, by the share of this worker.
+
+        It is made on the customers of all workers, if snapshots show them: `consumer.models.calibrator`.
+        """
         shares = self._shares()
         if self.engine.active is not None or not shares:
             return False

@@ -83,7 +83,7 @@ class PayloadMaker:
         names, number = self._names, part.partition
         count, crc = 0, 0
         if part.changes is not None:
-            made = self._records.of(part.changes, number, part.watermark_us, step.model_version, live)
+            made = self._records.of(part.changes, number, part.watermark_us, part.model_version, live)
             payload.batches.append(
                 Batch(names.changes, number, made.change_keys, made.change_values, made.change_headers)
             )
@@ -98,7 +98,7 @@ class PayloadMaker:
             payload.batches.append(dead_letters(part.rejects, names))
             payload.rejects += part.rejects.n
         if part.scanned is not None and part.scanned.completed is not None:
-            delta = delta_of(number, part.scanned, step.model_version, self._scan_interval_us)
+            delta = delta_of(number, part.scanned, part.model_version, self._scan_interval_us)
             payload.batches.append(Batch(names.deltas, 0, [str(number).encode()], [to_json(delta)]))
         self.commits[number] = self.commits.get(number, 0) + 1
         payload.batches.append(self._audit(step, part, count, crc))
@@ -118,8 +118,8 @@ class PayloadMaker:
             to_offsets={topic: int(offset) for topic, offset in zip(inputs, part.end, strict=True)},
             now_us=step.now_us,
             watermark_us=part.watermark_us,
-            model_version=step.model_version,
-            previous_version=step.previous_version,
+            model_version=part.model_version,
+            previous_version=part.previous_version,
             frontiers={
                 topic: (_known(newest), _known(applied))
                 for topic, (newest, applied) in zip(inputs, part.frontiers, strict=True)

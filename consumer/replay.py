@@ -119,7 +119,7 @@ class Replay:
                 rejects.write_lines(reject_lines(part.rejects, self.feed.places, files, self.topics))
             if part.changes is not None:
                 made = self._records.of(
-                    part.changes, part.partition, part.watermark_us, step.model_version, live=False
+                    part.changes, part.partition, part.watermark_us, part.model_version, live=False
                 )
                 changes.write_lines(made.change_values)
         if all(state.intake.is_empty for state in engine.partitions.values()):
@@ -135,7 +135,7 @@ class Replay:
             if part.scanned.points is not None:
                 coordinator.learn(part.scanned.points)
             if part.scanned.completed is not None:
-                delta = delta_of(part.partition, part.scanned, step.model_version, self._scan_interval_us)
+                delta = delta_of(part.partition, part.scanned, part.model_version, self._scan_interval_us)
                 folded = coordinator.offer(report_of(delta))
                 if folded is not None:
                     self._adopt(folded)

@@ -104,7 +104,7 @@ class Service:
             self.core.run_id,
             f"/{config.app.name}",
         )
-        calibrator = Calibrator(self.core, OwnCustomers(self.core))
+        calibrator = Calibrator(self.core, OwnCustomers(self.core, names.inputs))
         self._closers.callback(calibrator.close)
         self.keeper = ModelKeeper(self.core, calibrator, names.inputs)
         self._closers.callback(self.keeper.close)

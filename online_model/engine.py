@@ -17,13 +17,14 @@ import numpy.typing as npt
 from online_model.active_model import ActiveModel
 from online_model.change_batch import ChangeBatch
 from online_model.decision import Candidates, DecisionPolicy, Decisions, decide
-from online_model.evaluate import Evaluated, Population, evaluate, priors_of, share_totals
+from online_model.evaluate import Evaluated, Population, evaluate
 from online_model.fold import ScanStatistics, add_rows
 from online_model.intake import N_TOPICS, Chunk
 from online_model.model import Model
 from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
+from online_model.population import population_of
 from online_model.publication import Look, Publication, publish
 from online_model.rows import NEVER
 from online_model.scaler import apply as scale
@@ -80,9 +81,12 @@ class PartitionStep:
 
     `start`, `end` int64[3]: next offsets per input topic before and after. `frontiers`: per topic
     the newest event time believed and the newest applied. `scan`: where the scan stands.
+    `model_version` decided; it and the one before it are 0 while there is none.
     """
 
     partition: int
+    model_version: int
+    previous_version: int
     start: Int64Array
     end: Int64Array
     watermark_us: int
@@ -108,24 +112,22 @@ class PartitionStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One step over all partitions; `model_version` and the one before it are 0 while there is none."""
+    """One step over all partitions."""
 
     now_us: int
-    model_version: int
-    previous_version: int
     partitions: list[PartitionStep]
 
 
 class Engine:
-    """Partitions of one worker and the model they are decided by."""
+    """Partitions of one worker and the models they are decided by."""
 
     def __init__(self, plan: FeaturePlan, settings: EngineSettings) -> None:
         self.plan = plan
         self.settings = settings
         self.partitions: dict[int, PartitionState] = {}
-        self.active: ActiveModel | None = None
-        self.previous: ActiveModel | None = None
-        self._pending: Model | None = None
+        self._newest: ActiveModel | None = None
+        self._former: ActiveModel | None = None
+        self._calibrated = 0
 
     # -- partitions and model ------------------------------------------------------------------
 
@@ -137,15 +139,23 @@ class Engine:
 
     def add_partition(self, number: int, state: PartitionState | None = None) -> PartitionState:
         """Works on an assigned partition from now on, from `state` (default: empty)."""
-        self.partitions[number] = self.empty_state(number) if state is None else state
-        return self.partitions[number]
+        state = self.empty_state(number) if state is None else state
+        state.active, state.previous = self._newest, self._former
+        self.partitions[number] = state
+        return state
 
     def drop_partition(self, number: int) -> None:
         """Forgets the state of a partition that is no longer owned."""
         self.partitions.pop(number, None)
 
+    @property
+    def active(self) -> ActiveModel | None:
+        """The newest model by which, or by a newer one, every partition decides."""
+        used = [state.active for state in self.partitions.values() if state.active is not None]
+        return min(used, key=lambda active: active.model.version, default=self._newest)
+
     def offer_model(self, model: Model) -> None:
-        """Decides by `model` as soon as every partition has finished its pass; older versions are ignored.
+        """Each partition decides by `model` as soon as its pass is finished; older versions are ignored.
 
         Raises ValueError if it belongs to another specification.
         """
@@ -154,59 +164,38 @@ class Engine:
                 f"model version {model.version} belongs to specification {model.spec_hash}, "
                 f"this worker runs {self.plan.spec.hash}"
             )
-        current = self._pending or (self.active.model if self.active else None)
-        if current is None or model.version > current.version:
-            self._pending = model
-            self._swap_if_possible()
+        if self._newest is None or model.version > self._newest.model.version:
+            self._former, self._newest = self._newest, ActiveModel.of(model, self.plan.columns)
+            if model.kind != "folded":
+                self._calibrated = model.version
+            for state in self.partitions.values():
+                self._swap_if_possible(state)
 
-    def _swap_if_possible(self) -> None:
-        model = self._pending
-        if model is None or any(state.scan.active for state in self.partitions.values()):
+    def _swap_if_possible(self, state: PartitionState) -> None:
+        newest, active = self._newest, state.active
+        if newest is None or active is newest or state.scan.active:
             return
-        self._pending = None
-        self.previous, self.active = self.active, ActiveModel.of(model, self.plan.columns)
-        for state in self.partitions.values():
-            if model.kind == "folded":
-                state.scan.model_swapped()
-            elif state.watermark_us != NEVER:
-                state.scan.restart(state.watermark_us, model.k, self.plan.columns.n)
+        state.previous, state.active = active, newest
+        # Also where a fold came before the pass was finished that kept its promotion waiting.
+        is_promoted = active is not None and active.model.version < self._calibrated
+        if newest.model.kind == "folded" and not is_promoted:
+            state.scan.model_swapped()
+        elif state.watermark_us != NEVER:
+            state.scan.restart(state.watermark_us, newest.model.k, self.plan.columns.n)
 
     def population(self, limit: int) -> Population:
-        """Features of about `limit` live customers, chosen by hash, at their partitions' watermarks.
-
-        The newest watermark stands for all; shares are shrunk to the shares of the sample.
-        """
+        """The customers of its own partitions, as `population_of`."""
         states = [state for _, state in sorted(self.partitions.items()) if state.watermark_us != NEVER]
-        total = sum(state.index.n for state in states)
-        high = KEYS if total <= limit else max(1, KEYS * limit // total)
-        rows = [state.live_rows(0, high) for state in states]
-        totals = np.zeros((self.plan.columns.n, 2), np.int64)
-        for state, which in zip(states, rows, strict=True):
-            totals += share_totals(state.store.rows, which, state.watermark_us, self.plan)
-        priors = priors_of(totals)
-        seen = [
-            evaluate(state.store.rows, which, state.watermark_us, self.plan, priors)
-            for state, which in zip(states, rows, strict=True)
-        ]
-        none = Evaluated(np.empty((0, self.plan.columns.n)), np.empty(0), np.empty(0))
-        parts = seen or [none]
-        return Population(
-            raw=np.concatenate([part.raw for part in parts]),
-            observed_days=np.concatenate([part.observed_days for part in parts]),
-            silent_days=np.concatenate([part.silent_days for part in parts]),
-            priors=priors,
-            watermark_us=max([state.watermark_us for state in states], default=NEVER),
-        )
+        return population_of(lambda: states, self.plan, limit)
 
     # -- the step ------------------------------------------------------------------------------
 
     def step(self, poll: Poll, now_us: int) -> Step:
         """Applies `poll`, and what was offered before it, as of the clock `now_us` and decides."""
         self.offer(poll)
-        self._swap_if_possible()
-        version = self.active.model.version if self.active else 0
-        parts = [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
-        return Step(now_us, version, self.previous.model.version if self.previous else 0, parts)
+        return Step(
+            now_us, [self._step_partition(state, now_us) for _, state in sorted(self.partitions.items())]
+        )
 
     def offer(self, poll: Poll) -> None:
         """Takes `poll` in for the next step."""
@@ -226,17 +215,21 @@ class Engine:
 
     def _step_partition(self, state: PartitionState, now_us: int) -> PartitionStep:
         settings = self.settings
+        self._swap_if_possible(state)
         start, before = state.next_offset.copy(), state.watermark_us
         latest = now_us + settings.max_future_us
         idle = None if settings.idle_grace_us is None else now_us - settings.idle_grace_us
         applied = state.apply(state.intake.release(latest, idle), latest, before)
-        publication = Publication(state, self.plan, self.active, origin_live=self.is_live(state, now_us))
+        publication = Publication(state, self.plan, state.active, origin_live=self.is_live(state, now_us))
         publication.exits(applied.exits)
         scanned = self._evaluate(state, applied, publication)
         rejects = Rejects.concat(applied.rejects).in_order()
         changes = publication.changes()
+        version, previous_version = state.versions
         return PartitionStep(
             partition=state.number,
+            model_version=version,
+            previous_version=previous_version,
             start=start,
             end=state.next_offset.copy(),
             watermark_us=state.watermark_us,
@@ -256,13 +249,13 @@ class Engine:
 
     def _evaluate(self, state: PartitionState, applied: Applied, publication: Publication) -> Pass | None:
         """Evaluates touched customers and the next slice, publishes changes, counts what the scan learns."""
-        active = self.active
+        active = state.active
         if active is None or state.watermark_us == NEVER:
             return None
         scan, model = state.scan, active.model
         if scan.id < 0 and model.kind != "folded":
             scan.restart(state.watermark_us, model.k, self.plan.columns.n)
-        if self._pending is None:  # otherwise this pass would keep the next version waiting
+        if active is self._newest:  # otherwise this pass would keep the next version waiting
             scan.begin_if_due(state.watermark_us, model.k, self.plan.columns.n)
         low = high = 0
         in_slice = np.empty(0, np.int32)
@@ -288,13 +281,14 @@ class Engine:
         publication: Publication,
     ) -> npt.NDArray[np.float64] | None:
         """Evaluates and publishes `rows`; returns the points that the slice learns from, if kept."""
-        assert self.active is not None
-        seen = evaluate(state.store.rows, rows, state.watermark_us, self.plan, self.active.model.share_priors)
-        x = scale(self.active.model.scaler, seen.raw)
+        active = state.active
+        assert active is not None
+        seen = evaluate(state.store.rows, rows, state.watermark_us, self.plan, active.model.share_priors)
+        x = scale(active.model.scaler, seen.raw)
         hot = state.store.rows.hot
         numbers = hot["segment"][rows]
-        decisions = self._targets(self.active, x, rows, seen, state)
-        moved = self.active.numbers_of(decisions.target) != numbers
+        decisions = self._targets(active, x, rows, seen, state)
+        moved = active.numbers_of(decisions.target) != numbers
         points = self._learn(state, keys, rows, seen, x, decisions) if state.scan.active else None
         if moved.any():
             at = np.flatnonzero(moved)
@@ -338,9 +332,9 @@ class Engine:
         unseen: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:
         """Whether the version before would have moved `rows` on the same features (read where unseen)."""
-        if self.previous is None or not unseen.any():
+        previous = state.previous
+        if previous is None or not unseen.any():
             return np.ones(len(rows), np.bool_)
-        previous = self.previous
         # Shares are shrunk with each version's own priors, so the features are computed again.
         again = evaluate(state.store.rows, rows, state.watermark_us, self.plan, previous.model.share_priors)
         x = scale(previous.model.scaler, again.raw)
@@ -362,14 +356,14 @@ class Engine:
         """
         statistics = state.scan.statistics
         assert statistics is not None
-        assert self.active is not None
+        assert state.active is not None
         key = state.keys_of(rows)
         mine = (key >= keys[0]) & (key < keys[1])
         label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
         raw, d2, d2_other = seen.raw, decisions.d2, decisions.d2_second
         if not mine.all():
             raw, x, label, d2, d2_other = raw[mine], x[mine], label[mine], d2[mine], d2_other[mine]
-        add_rows(statistics, self.active.gauge, raw, x, label, d2)
+        add_rows(statistics, state.active.gauge, raw, x, label, d2)
         add_separation(statistics, label, d2, d2_other)
         # A point with gaps has no place in a learner that knows no missing values.
         return x[(label >= 0) & np.isfinite(x).all(axis=1)] if self.settings.keep_points else None

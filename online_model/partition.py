@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from online_model.active_model import ActiveModel
 from online_model.event_view import FUTURE, LATE, MISROUTED, N_OUTCOMES, Clock, Touched, events_of
 from online_model.id_index import IdIndex
 from online_model.intake import N_TOPICS, Chunk, Intake, Release
@@ -109,6 +110,10 @@ class PartitionState:
         self.store = RowStore(plan)
         self.intake = Intake()
         self.scan = Scan(scan_interval_us)
+        #: What its customers are decided by, and what they were decided by before. Each partition changes
+        #: over by itself: when it does must not depend on what else its worker has to do.
+        self.active: ActiveModel | None = None
+        self.previous: ActiveModel | None = None
         self.next_offset = np.zeros(N_TOPICS, np.int64)
         #: Rows that have had a life. Refused events make rows too, but not again in a replay without them.
         self.born = 0
@@ -123,6 +128,12 @@ class PartitionState:
     def watermark_us(self) -> int:
         """Event time up to which the partition is complete."""
         return self.intake.watermark_us
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """Numbers of the version that decides and of the one before; 0 while there is none."""
+        active, previous = self.active, self.previous
+        return active.model.version if active else 0, previous.model.version if previous else 0
 
     @property
     def history_us(self) -> int:

@@ -1,27 +1,41 @@
-"""The first calibration, in a child process."""
+"""The first calibration, in a child process, on the customers of all workers."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol
+from time import sleep
+from typing import Any, Final, Protocol
 
 import structlog
+from msgspec import structs
 
 from consumer.child import Child
+from consumer.clock import Deadline
 from consumer.core import CALIBRATION_ROWS, Core
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 from consumer.failpoints import failpoint
+from consumer.models.population import Gathering, SnapshotPlace
+from consumer.models.readiness import Needs, Share
 from online_model.compile_plan import compile_plan
 from online_model.coordinator import make_first_model
 from online_model.evaluate import Population
 from online_model.model import Model
 from online_model.model_json import from_json, to_json
 from online_model.panel import CalibrationPolicy, Progress
+from online_model.plan import FeaturePlan
+from online_model.population import by_hash
 from online_model.spec import FeatureSpec
 from online_model.strategy import StrategyFile
 
 _log = structlog.get_logger("calibration")
+
+#: Snapshots of the others are waited for as long as two of them take, and this.
+_PATIENCE_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 1.0
+
+_SHARE_ONLY: Final = " Only the customers of one worker were looked at: "
 
 
 class CalibrationFailed(SegmenterError):
@@ -44,13 +58,14 @@ class Recipe:
         """With the settings of `core`."""
         return cls(core.spec, core.strategies, core.calibration, core.config.decision.dormant_after_days)
 
-    def make(self, population: Population, report: Progress) -> bytes:
-        """The first model as JSON. Raises ValueError."""
+    def make(self, population: Population, report: Progress, remark: str = "") -> bytes:
+        """The first model as JSON; `remark` is added to its explanation. Raises ValueError."""
         plan = compile_plan(self.spec)
         model = make_first_model(
             population, plan, self.strategies, self.policy, self.dormant_after_days, report
         )
-        return to_json(model)
+        quality = structs.replace(model.quality, explanation=model.quality.explanation + remark)
+        return to_json(dataclasses.replace(model, quality=quality))
 
 
 class CustomerSource(Protocol):
@@ -66,33 +81,115 @@ class CustomerSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """Everything the child needs travels with it."""
+class Others:
+    """Where the customers of all workers are, and what there must be of them.
+
+    `owned`: the partitions whose customers are at hand; `patience_s`: how long the rest is waited for.
+    """
+
+    gathering: Gathering
+    owned: frozenset[int]
+    needs: Needs
+    spec_hash: str
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTask:
+    """Everything the child needs travels with it.
+
+    `own`: the customers of this worker; `others`: None if those are all.
+    """
 
     recipe: Recipe
-    population: Population
+    own: Population
+    others: Others | None
+
+    @classmethod
+    def of(cls, core: Core, topics: tuple[str, str, str]) -> FirstTask:
+        """With the settings of `core`, and what its engine holds; `topics`: the input topics."""
+        config, others, owned = core.config, None, frozenset(core.engine.partitions)
+        if len(owned) < core.partition_count:
+            place = SnapshotPlace.of(config, core.partition_count, topics)
+            others = Others(
+                Gathering(place, tuple(range(core.partition_count)), CALIBRATION_ROWS, by_hash),
+                owned,
+                Needs.of(config, core.partition_count),
+                core.spec.hash,
+                2 * config.snapshots.interval_s + _PATIENCE_S,
+            )
+        return cls(Recipe.of(core), core.engine.population(CALIBRATION_ROWS), others)
 
 
-def _work(task: _Task, report: Progress) -> bytes:
-    return task.recipe.make(task.population, report)
+def work(task: FirstTask, report: Progress) -> bytes:
+    """The first model as JSON. Raises ValueError."""
+    population, remark = task.own, ""
+    if task.others is not None:
+        plan = compile_plan(task.recipe.spec)
+        population, remark = _everybody(task.own, task.others, plan, report)
+    return task.recipe.make(population, report, remark)
+
+
+def _everybody(
+    own: Population, others: Others, plan: FeaturePlan, report: Progress
+) -> tuple[Population, str]:
+    """The customers in the newest snapshots; after a while without them those of this worker.
+
+    Those are a fair sample, as customers are spread by hash, but another one with every other number of
+    workers. The second value says so, in words. A partition that has none when patience ends is empty, if
+    snapshots of other workers can be seen at all.
+    """
+    deadline = Deadline(others.patience_s)
+    while True:
+        shares, problem = _seen(others)
+        missing = [p for p in others.gathering.partitions if p not in shares]
+        if missing and not deadline.expired:
+            problem = problem or f"partitions {missing} have no snapshot"
+        if not problem and shares.keys() - others.owned:
+            present = dataclasses.replace(others.gathering, partitions=tuple(sorted(shares)))
+            try:
+                return present.gather(plan, report)[0], ""
+            except ValueError as error:
+                problem = str(error)
+        if deadline.expired:
+            return own, f"{_SHARE_ONLY}{problem or 'there are no snapshots of others'}"
+        report(0, 1, f"waiting for snapshots of all partitions: {problem}")
+        sleep(_LOOK_AGAIN_S)
+
+
+def _seen(others: Others) -> tuple[dict[int, Share], str]:
+    """What snapshots say about the customers of each partition, and what is wrong or lacking with them."""
+    try:
+        shares = others.gathering.place.shares(others.spec_hash)
+    except (OSError, SegmenterError) as error:
+        return {}, str(error)
+    lacking = others.needs.lacking(list(shares.values()))
+    return shares, f"snapshots hold {lacking}" if lacking else ""
 
 
 class OwnCustomers:
-    """Those of the partitions that this process works on."""
+    """Those of the partitions that this process works on, and those of others in their snapshots.
 
-    def __init__(self, core: Core) -> None:
+    `topics`: the input topics.
+    """
+
+    def __init__(self, core: Core, topics: tuple[str, str, str]) -> None:
         self._core = core
+        self._topics = topics
 
-    def begin(self) -> Child[_Task] | None:
+    def begin(self) -> Child[FirstTask] | None:
         """As `CustomerSource`."""
         core = self._core
         if not core.is_ready_to_calibrate:
             return None
-        population = core.engine.population(CALIBRATION_ROWS)
+        task = FirstTask.of(core, self._topics)
         _log.info(
-            "calibration begins", customers=len(population.raw), history_days=round(core.history_days(), 1)
+            "calibration begins",
+            own_customers=len(task.own.raw),
+            history_days=round(core.history_days(), 1),
+            waits_for_snapshots=task.others is not None,
         )
-        return Child(_work, _Task(Recipe.of(core), population), "calibration")
+        return Child(work, task, "calibration")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -15,13 +15,12 @@ from consumer.models.readiness import Share
 from consumer.snapshots import SnapshotStore
 from consumer.snapshots.loader import load
 from consumer.snapshots.manifest import Manifest
-from online_model.evaluate import Evaluated, Population, evaluate, priors_of, share_totals
+from online_model.evaluate import Population
 from online_model.panel import Progress
 from online_model.partition import PartitionState
 from online_model.plan import FeaturePlan
+from online_model.population import Choose, populations_of
 from online_model.rows import NEVER
-from online_model.scan import KEYS
-from schemas.batch import Int32Array
 
 Matrix = npt.NDArray[np.float64]
 
@@ -69,11 +68,12 @@ def _history_us(manifest: Manifest) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """Reads about `rows` live customers of `partitions`, each segment in proportion."""
+    """Reads about `rows` live customers of `partitions`, chosen by `choose`."""
 
     place: SnapshotPlace
     partitions: tuple[int, ...]
     rows: int
+    choose: Choose
 
     def gather(
         self, plan: FeaturePlan, report: Progress, before: Matrix | None = None
@@ -83,33 +83,15 @@ class Gathering:
         Partitions are read one after the other, twice, because the shares of all come before the features of
         any, and a million customers are two gigabytes. Raises `NotNow` if a snapshot is missing.
         """
-        steps = 2 * len(self.partitions)
-        totals, customers = np.zeros((plan.columns.n, 2), np.int64), 0
-        for step, state in enumerate(self._states(plan)):
-            report(step, steps, f"reading snapshots: partition {state.number}")
-            live = state.live_rows(0, KEYS)
-            customers += len(live)
-            totals += share_totals(state.store.rows, live, state.watermark_us, plan)
-        share = min(1.0, self.rows / max(customers, 1))
-        priors, watermark_us = priors_of(totals), NEVER
-        parts: list[Evaluated] = []
-        compared = [np.empty((0, plan.columns.n))]
-        for step, state in enumerate(self._states(plan), len(self.partitions)):
-            report(step, steps, f"features of {customers} customers")
-            rows = _chosen(state, share)
-            parts.append(evaluate(state.store.rows, rows, state.watermark_us, plan, priors))
-            if before is not None:
-                compared.append(evaluate(state.store.rows, rows, state.watermark_us, plan, before).raw)
-            watermark_us = max(watermark_us, state.watermark_us)
-        raw, observed_days, silent_days = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return Population(raw, observed_days, silent_days, priors, watermark_us), np.concatenate(compared)
+        return populations_of(lambda: self._states(plan, report), plan, self.rows, self.choose, before)
 
-    def _states(self, plan: FeaturePlan) -> Iterator[PartitionState]:
+    def _states(self, plan: FeaturePlan, report: Progress) -> Iterator[PartitionState]:
         try:
             store = SnapshotStore(self.place.uri, self.place.app)
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        for partition in self.partitions:
+        for step, partition in enumerate(self.partitions):
+            report(step, len(self.partitions), f"reading snapshots: partition {partition}")
             yield self._newest(store, plan, partition)
 
     def _newest(self, store: SnapshotStore, plan: FeaturePlan, partition: int) -> PartitionState:
@@ -132,17 +114,3 @@ class Gathering:
         raise NotNow(
             f"partition {partition} has no snapshot under {self.place.uri} that can be used ({problem})"
         )
-
-
-def _chosen(state: PartitionState, share: float) -> Int32Array:
-    """Live rows: `share` of every segment's, by hash."""
-    live = state.live_rows(0, KEYS)
-    if share >= 1.0:
-        return live
-    segment = state.store.rows.hot["segment"][live]
-    order = np.lexsort((state.index.hashes[live], segment))
-    live, segment = live[order], segment[order]
-    _, start, n = np.unique(segment, return_index=True, return_counts=True)
-    place = np.arange(len(live)) - np.repeat(start, n)
-    chosen: Int32Array = live[place < np.ceil(np.repeat(n, n) * share)]
-    return chosen

@@ -11,6 +11,7 @@ from online_model.compile_plan import compile_plan
 from online_model.model import Model
 from online_model.model_json import from_json, to_json
 from online_model.panel import Progress
+from online_model.population import by_segment
 from online_model.recalibration import Proposal, Recalibration, RecalibrationPolicy
 from online_model.spec import FeatureSpec
 from online_model.strategy import StrategyFile
@@ -65,7 +66,7 @@ def propose(task: RecalibrationTask, report: Progress) -> Proposal:
         ValueError: a partition has no snapshot that can be used, or as `Recalibration.propose`.
     """
     old, plan = from_json(task.model), compile_plan(task.spec)
-    everyone = Gathering(task.place, tuple(range(task.place.partition_count)), task.rows)
+    everyone = Gathering(task.place, tuple(range(task.place.partition_count)), task.rows, by_segment)
     population, raw_before = everyone.gather(plan, report, old.share_priors)
     recalibration = Recalibration(old, plan, task.strategies, task.policy, task.cause)
     return recalibration.propose(population, raw_before, report)

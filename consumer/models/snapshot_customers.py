@@ -18,6 +18,7 @@ from consumer.models.readiness import Needs, Share, middle_history_us
 from online_model.compile_plan import compile_plan
 from online_model.panel import Progress
 from online_model.plan import DAY_US
+from online_model.population import by_hash
 
 _log = structlog.get_logger("calibration")
 
@@ -117,7 +118,7 @@ class SnapshotCustomers:
             history_days=round(middle_history_us(seen) / DAY_US, 1),
             partitions=len(seen),
         )
-        gathering = Gathering(self._place, tuple(sorted(shares)), CALIBRATION_ROWS)
+        gathering = Gathering(self._place, tuple(sorted(shares)), CALIBRATION_ROWS, by_hash)
         return Child(_work, _Task(self._recipe, gathering), "calibration")
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ from online_model.intake import Intake
 from online_model.model import Model
 from online_model.partition import PartitionState
 from online_model.rows import NEVER, SEGMENT_NONE
-from online_model.scan import Progress
+from online_model.scan import Progress, Scan
 from online_model.state_columns import Extent, finish_load
 from schemas.batch import StringColumn
 from schemas.internal import AuditRecord
@@ -176,6 +176,7 @@ class Restorer:
         kept = self._kept.take(partition)
         if kept is not None and kept.n <= audit.n and self._reaches(kept.first, audit, low):
             kept.state.intake = _intake_at(kept.state.watermark_us)
+            kept.state.scan = Scan(kept.state.scan.interval_us)
             finish_load(kept.state, [Extent(0, kept.n, kept.state.next_offset.copy())])
             self._core.engine.add_partition(partition, kept.state)
             yield kept
@@ -264,13 +265,13 @@ class Restorer:
 
     def _go_on(self, state: PartitionState, audit: AuditRecord) -> None:
         """Takes up what a decision rests on besides the rows: offsets, watermark, frontiers, scan, models."""
-        inputs, engine = self._names.inputs, self._core.engine
+        inputs = self._names.inputs
         state.next_offset[:] = [audit.to_offsets[topic] for topic in inputs]
         state.intake.watermark_us = audit.watermark_us
         for topic, frontier in zip(inputs, state.intake.frontiers, strict=True):
             newest, applied = audit.frontiers[topic]
             frontier.resume((NEVER if newest is None else newest, NEVER if applied is None else applied))
-        active, scan = engine.active, audit.scan
+        active, scan = state.active, audit.scan
         if scan is None or active is None:
             return
         at = Progress(scan.id, scan.hi, scan.learns, scan.unseen)
@@ -278,7 +279,7 @@ class Restorer:
             state.scan.resume(at, active.model.k, self._core.plan.columns.n)
             previous = self._around.model(audit.previous_version)
             if previous is not None:
-                engine.previous = ActiveModel.of(previous, self._core.plan.columns)
+                state.previous = ActiveModel.of(previous, self._core.plan.columns)
         elif active.model.kind == "folded":
             # A model promoted since then starts a pass of its own.
             state.scan.begin_again(at)

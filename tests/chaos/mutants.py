@@ -32,7 +32,7 @@ from consumer.snapshots.manifest import Manifest
 from consumer.transaction import TransactionalOutput
 from consumer.worker import Worker
 from online_model import rebuild, state_columns
-from online_model.engine import Engine, PartitionStep, Step
+from online_model.engine import Engine, PartitionStep, Pass, Step
 from online_model.intake import Release
 from online_model.model import Model
 from online_model.partition import Applied, PartitionState
@@ -141,7 +141,7 @@ def _swallows_step() -> None:
         try:
             return process(self, raw, positions, now_us, *rest)
         except KafkaException:
-            return Step(now_us, 0, 0, [])
+            return Step(now_us, [])
 
     patch(Core, "process", calm)
 
@@ -171,15 +171,19 @@ def _wall_clock() -> None:
 
 
 def _swap_inside_step() -> None:
-    swap, step = Engine._swap_if_possible, Engine._step_partition
+    swap, evaluate = Engine._swap_if_possible, Engine._evaluate
 
-    def late(self: Engine, state: PartitionState, now_us: int) -> PartitionStep:
-        done = step(self, state, now_us)
-        swap(self)  # between two partitions of one step
-        return done
+    def late(self: Engine, state: PartitionState, *rest: Any) -> Pass | None:
+        scanned = evaluate(self, state, *rest)
+        swap(self, state)  # after the decisions, before the commit tells by which version they were made
+        return scanned
 
-    patch(Engine, "_step_partition", late)
-    patch(Engine, "_swap_if_possible", lambda self: swap(self) if self.active is None else None)
+    patch(Engine, "_evaluate", late)
+    patch(
+        Engine,
+        "_swap_if_possible",
+        lambda self, state: swap(self, state) if state.active is None else None,
+    )
 
 
 def _keeps_lost() -> None:
@@ -319,7 +323,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "swallowed_step_error": Mutant("goes on after a failed step", "step_error", _swallows_step),
     "minus_one_is_fresh": Mutant("takes a missing offset for a new group", "group_lost", _minus_one_is_fresh),
     "wall_clock": Mutant("has the time of day in the watermark", "kills", _wall_clock),
-    "swap_inside_step": Mutant("swaps models between partitions of a step", "kills", _swap_inside_step),
+    "swap_inside_step": Mutant("swaps models inside of a step", "kills", _swap_inside_step),
     "keeps_lost_partitions": Mutant("works on without owning", "join", _keeps_lost),
     "restore_to_stable_end": Mutant("restores to the last stable offset", "open_transaction", _stable_end),
     "replay_one_commit_less": Mutant("replays all but the last commit", "kills", _one_commit_less),

@@ -154,8 +154,7 @@ def follow(script: Script) -> None:
         """A turn between two commits does nothing: a scan that is due would be a commit of its own."""
         if poll.next_offset:
             return step(self, poll, now_us)
-        version = self.active.model.version if self.active else 0
-        return Step(now_us, version, self.previous.model.version if self.previous else 0, [])
+        return Step(now_us, [])
 
     patch(Engine, "step", only_commits)
     patch(Restorer, "restore", restoring)

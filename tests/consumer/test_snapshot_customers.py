@@ -23,6 +23,7 @@ from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter, writer
 from online_model.model_json import to_json
 from online_model.partition import PartitionState
 from online_model.plan import DAY_US
+from online_model.population import by_hash
 from online_model.state_columns import PartBuffer
 from tests.online_model.test_engine import history, play
 from tests.online_model.tiny import TINY, model
@@ -58,7 +59,7 @@ def test_snapshots_show_what_the_workers_have(tmp_path: Path, monkeypatch: pytes
         number: Share(state.index.n, state.history_us) for number, state in states.items()
     }
     assert place.shares("another") == {}
-    seen, compared = Gathering(place, (0, 1), 1_000).gather(TINY, lambda *_: None)
+    seen, compared = Gathering(place, (0, 1), 1_000, by_hash).gather(TINY, lambda *_: None)
     own = world.engine.population(1_000)
     assert len(own.raw) > 3
     for mine, theirs in zip(seen, own, strict=True):
@@ -199,7 +200,7 @@ def test_a_snapshot_that_is_gone_may_come_again(scene: Scene, tmp_path: Path) ->
     """The child says so instead of failing for good."""
     place = SnapshotPlace(str(tmp_path), "app", 1, TOPICS)
     recipe = scene.customers._recipe
-    child = Child(module._work, module._Task(recipe, Gathering(place, (0,), 10)), "calibration")
+    child = Child(module._work, module._Task(recipe, Gathering(place, (0,), 10, by_hash)), "calibration")
     end = time.monotonic() + 60
     while (answer := child.poll()) is None:
         assert time.monotonic() < end

@@ -140,9 +140,8 @@ def learn(workers: int, partitions: int = 3) -> list[Model]:
     for events, now in history(partitions):
         poll = log.poll(events)
         steps = [engine.step(poll, now) for engine in engines]
-        parts = [(step.model_version, part) for step in steps for part in step.partitions]
-        for version, part in sorted(parts, key=lambda item: item[1].partition):
-            made = c.offer(_report(version, part)) if part.scanned and part.scanned.completed else None
+        for part in sorted((p for step in steps for p in step.partitions), key=lambda p: p.partition):
+            made = c.offer(_report(part)) if part.scanned and part.scanned.completed else None
             if made is not None:
                 versions.append(made)
                 for engine in engines:
@@ -150,10 +149,10 @@ def learn(workers: int, partitions: int = 3) -> list[Model]:
     return versions
 
 
-def _report(version: int, part: PartitionStep) -> Report:
+def _report(part: PartitionStep) -> Report:
     assert part.scanned is not None
     assert part.scanned.completed is not None
-    return Report(part.partition, part.scanned.id, version, part.scanned.completed)
+    return Report(part.partition, part.scanned.id, part.model_version, part.scanned.completed)
 
 
 def test_one_worker_and_three_make_the_same_versions() -> None:

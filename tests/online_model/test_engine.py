@@ -141,7 +141,7 @@ def test_older_models_are_ignored() -> None:
     world, now = started()
     world.engine.offer_model(model(3))
     world.engine.offer_model(model(2, high=7.0))
-    assert world.engine.step(world.log.poll([]), now).model_version == 3
+    assert world.tell([], now).model_version == 3
     with pytest.raises(ValueError, match="specification"):
         world.engine.offer_model(model(9, spec_hash="other"))
 

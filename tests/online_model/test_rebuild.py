@@ -111,8 +111,9 @@ def restore(run: Run, parts: list[tuple[int, RowPart]], first: int) -> World:
     last = run.commits[-1][1]
     for frontier, settled in zip(state.intake.frontiers, last.frontiers, strict=True):
         frontier.resume(settled)
-    engine = run.world.engine
-    world.engine.active, world.engine.previous = engine.active, engine.previous
+    if run.state.active is not None:
+        world.engine.offer_model(run.state.active.model)
+        state.previous = run.state.previous
     state.scan.resume(last.scan, 2, TINY.columns.n)
     return world
 

@@ -199,3 +199,20 @@ def assert_same(a: ScanStatistics | None, b: ScanStatistics) -> None:
     assert a is not None
     for item in dataclasses.fields(ScanStatistics):
         np.testing.assert_array_equal(getattr(a, item.name), getattr(b, item.name), err_msg=item.name)
+
+
+def test_a_promotion_is_not_lost_behind_a_fold() -> None:
+    """A fold that comes while a pass keeps its promotion waiting: everybody is still looked at at once."""
+    world = populated(scan_rows=5)
+    world.engine.offer_model(model())
+    now = T0 + DAY
+    first = world.tell([], now)
+    assert first.scanned is not None
+    assert not first.scanned.is_last
+    world.engine.offer_model(model(2, high=50.0))
+    world.engine.offer_model(model(3, high=50.0, kind="folded"))
+    versions = []
+    while (step := world.tell([], now)).scanned is not None:
+        versions.append((step.model_version, step.scanned.is_last))
+    assert [version for version, is_last in versions if is_last] == [1, 3]
+    assert step.model_version == 3

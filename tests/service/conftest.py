@@ -57,12 +57,12 @@ def simulation(customers: int = 500, days: int = 32, seed: int = 7) -> Simulatio
     )
 
 
-def feed(world: World, source: Simulation) -> None:
+def feed(world: World, source: Simulation, partitions: int = PARTITIONS) -> None:
     """Sends all of it."""
     feed = KafkaFeed(
         plain_producer_settings(world.config),
         source,
-        partitions=PARTITIONS,
+        partitions=partitions,
         topic_prefix=world.config.topics.prefix,
     )
     feed.run()

@@ -62,7 +62,7 @@ def learn(learner: str, days: int = 20, calibrate_after: int = 14) -> Learnt:
                 core.coordinator.learn(part.scanned.points)
             if part.scanned.completed is not None:
                 # Through the bytes of the deltas topic, as in the service.
-                record = delta_of(0, part.scanned, step.model_version, 86_400_000_000)
+                record = delta_of(0, part.scanned, part.model_version, 86_400_000_000)
                 report = report_of(from_json(to_json(record), DeltaRecord))
                 made = core.coordinator.offer(report)
                 if made is not None:

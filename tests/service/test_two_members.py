@@ -137,9 +137,9 @@ def test_a_second_member_takes_its_share(run: Run, kafka: Broker) -> None:
 
 
 def test_two_workers_calibrate_together(kafka: Broker) -> None:
-    """Neither owns `min_customers`, both do: the coordinator's share is a sample, both adopt its model."""
+    """Neither owns `min_customers`, both do: the model is made of the snapshots of both, which both adopt."""
     source = simulation(customers=450)
-    world, now_us = World.make(kafka), source.settings.end_us
+    world, now_us = World.make(kafka, snapshots__interval_s=1), source.settings.end_us
     with world.service(now_us) as first, world.with_settings(instance="b").service(now_us) as second:
 
         def shared() -> bool:
@@ -160,6 +160,7 @@ def test_two_workers_calibrate_together(kafka: Broker) -> None:
     assert models[0] is not None
     assert models[1] is not None
     assert models[0].version == models[1].version
+    assert "Only the customers of one worker" not in models[0].quality.explanation
     assert np.array_equal(models[0].centroids, models[1].centroids)
     changes = world.read(world.names.changes)
     check_chain(changes)
