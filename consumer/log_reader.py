@@ -83,6 +83,8 @@ class LogReader:
             if chunk:
                 yield chunk
                 stall, warn = Deadline(STALL_S), Deadline(_WARN_S)
+            elif not waiting:  # what came last were ends of transactions, perhaps after a long wait
+                break
             elif stall.expired:
                 topic, partition = min(waiting)
                 raise BrokerUnreachable(

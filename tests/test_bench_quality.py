@@ -64,7 +64,7 @@ def test_features_are_those_of_the_rates() -> None:
     heavy, rates = day.persona == HEAVY, PERSONAS[HEAVY]
     assert np.median(column(day, "data_mb_30d")[heavy]) == pytest.approx(30 * rates.data_mb, rel=0.3)
     assert np.median(column(day, "mou_30d")[heavy]) == pytest.approx(30 * rates.minutes, rel=0.3)
-    assert np.median(column(day, "night_share_30d")[heavy]) == pytest.approx(rates.night, rel=0.2)
+    assert np.median(column(day, "night_share_28d")[heavy]) == pytest.approx(rates.night, rel=0.2)
     assert np.isnan(column(day, "age")).mean() == pytest.approx(0.05, abs=0.04)
     level = column(day, "line_type=prepaid") + column(day, "line_type=postpaid")
     np.testing.assert_array_equal(level, 1.0)

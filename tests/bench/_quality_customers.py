@@ -29,7 +29,7 @@ _NO_AGE: Final = 0.05
 #: Features of the default specification that the streams have.
 FEATURES: Final = frozenset(
     """
-    data_mb_30d mou_30d sms_30d roaming_share_30d night_share_30d revenue_30d topup_count_30d days_late_90d
+    data_mb_30d mou_30d sms_30d roaming_share_28d night_share_28d revenue_30d topup_count_30d days_late_90d
     tenure_days days_since_last_activity line_type age
     """.split()  # noqa: SIM905 - a list of quoted words is harder to read
 )

@@ -91,8 +91,8 @@ def test_the_default_has_what_the_business_asked_for() -> None:
     spec = default_spec()
     assert {f.name for f in spec.features} >= {
         *("data_mb_30d", "mou_30d", "sms_30d", "tenure_days", "service_count", "line_type"),
-        *("voice_share_30d", "data_share_30d", "roaming_share_30d", "international_share_30d"),
-        *("night_share_30d", "weekend_share_30d", "topup_count_30d", "revenue_30d", "days_late_90d"),
+        *("voice_share_28d", "data_share_28d", "roaming_share_28d", "international_share_28d"),
+        *("night_share_28d", "weekend_share_28d", "topup_count_30d", "revenue_30d", "days_late_90d"),
         *("care_contacts_90d", "days_since_last_activity", "age", "income", "gender"),
     }
     budgets = {name: block.budget for name, block in spec.blocks.items()}

@@ -199,14 +199,14 @@ def test_priors_are_the_shares_of_the_population() -> None:
         run.step(DAY)
     live = run.state.live_rows(0, 1 << 16)
     totals = share_totals(run.state.store.rows, live, int(run.watermark), DEFAULT)
-    j = DEFAULT.columns.name.index("voice_share_30d")
+    j = DEFAULT.columns.name.index("voice_share_28d")
     inside = [
         event
         for customer in run.oracle.customers.values()
         for event in customer.events
         if event["type"] in {"data", "voice", "sms"} and event["us"] <= run.watermark // DAY * DAY + DAY
     ]
-    inside = [event for event in inside if event["us"] // DAY > run.watermark // DAY - 30]
+    inside = [event for event in inside if event["us"] // DAY > run.watermark // DAY - 28]
     voice = sum(event["type"] == "voice" for event in inside)
     assert totals[j].tolist() == [voice, len(inside)]
     assert priors_of(totals)[j] == voice / len(inside)
