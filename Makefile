@@ -9,7 +9,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 BENCH ?= $(sort $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench chaos chaos-short lock clean
+.PHONY: help setup demo test check format monitoring bench chaos chaos-short lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -37,6 +37,9 @@ check: setup ## formatting, lint, types and tests
 format: setup ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+monitoring: setup ## make the alert rules, boards and the reference of metrics from their code and thresholds
+	$(BIN)/python -m deploy.monitoring
 
 bench: setup ## run the benchmarks, one after the other; BENCH=tests/bench/latency.py for one of them
 	@set -e; for file in $(BENCH); do \

@@ -24,12 +24,17 @@ Work = Callable[[Task, Progress], bytes]
 _STOP_TIMEOUT_S: Final = 5.0
 
 
+class NotNow(ValueError):
+    """Nothing is wrong with the task, but it cannot be done yet; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a task: `value`, or `problem` in words."""
+    """What came of a task: `value`, or `problem` in words; `is_passing` if it is worth another try."""
 
     value: bytes = b""
     problem: str = ""
+    is_passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +103,4 @@ def _serve(connection: Connection, work: Work[Task]) -> None:
         try:
             connection.send(Answer(work(task, report)))
         except ValueError as error:
-            connection.send(Answer(problem=str(error)))
+            connection.send(Answer(problem=str(error), is_passing=isinstance(error, NotNow)))

@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(service.run)
+app.command()(service.coordinate)
 app.command()(service.demo)
 app.command()(simulate.simulate)
 app.command()(service.replay)

@@ -17,11 +17,13 @@ from consumer.errors import SpecError
 from consumer.failpoints import failpoint
 from consumer.metric_table import Stage
 from consumer.models.files import load_spec, load_strategies
+from consumer.models.readiness import Needs, Share, middle_history_us
 from online_model.compile_plan import compile_plan
-from online_model.coordinator import Coordinator, CoordinatorSettings, Report, is_ready
+from online_model.coordinator import Coordinator, CoordinatorSettings, Report
 from online_model.decision import DecisionPolicy
 from online_model.engine import Engine, EngineSettings, Pass, Step
 from online_model.fold import ScanStatistics
+from online_model.model import Model
 from online_model.panel import CalibrationPolicy
 from online_model.poll import Poll
 from schemas.decode import Decoder
@@ -34,9 +36,6 @@ _NEVER_LIVE_US: Final = -(1 << 62)
 
 #: Rows a calibration looks at; more cost time and change nothing.
 CALIBRATION_ROWS: Final = 200_000
-
-#: Customers per possible segment that a worker must own for its share to be a sample at all.
-SAMPLE_PER_SEGMENT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,34 +120,35 @@ class Core:
         batch, rejects = self.decoder.decode(raw)
         return Poll(raw, batch, rejects, positions.next_offset, positions.at_end)
 
+    def adopt(self, model: Model) -> None:
+        """A version has become visible: decides by it, and coordinates from it.
+
+        Raises `SpecError` if it belongs to another specification.
+        """
+        try:
+            self.engine.offer_model(model)
+        except ValueError as error:
+            raise SpecError(
+                str(error),
+                "run with the specification of the model, or start a new group (app.name) with new topics",
+            ) from None
+        self.coordinator.adopt(model)
+        failpoint("model.adopted")
+
     @property
     def is_ready_to_calibrate(self) -> bool:
-        """Whether there are customers and history enough for the first model.
+        """Whether there are customers and history enough for the first model, by the share of this worker."""
+        shares = self._shares()
+        if self.engine.active is not None or not shares:
+            return False
+        return not Needs.of(self.config, self.partition_count).lacking(shares)
 
-        Customers are spread over the partitions by hash: what a worker owns of them is a fair sample, and
-        tells how many there are in all. Of several workers none would ever have all by itself.
-        """
-        states = self.engine.partitions.values()
-        if self.engine.active is not None or not states:
-            return False
-        needs = self.config.model
-        sample = sum(state.index.n for state in states)
-        if sample < min(needs.min_customers, SAMPLE_PER_SEGMENT * needs.k_bounds[1]):
-            return False
-        customers = sample * self.partition_count // len(states)
-        return is_ready(customers, self.history_us(), needs.min_customers, needs.min_history_days)
+    def _shares(self) -> list[Share]:
+        return [Share(state.index.n, state.history_us) for state in self.engine.partitions.values()]
 
     def history_us(self) -> int:
-        """Event time from the first events to the watermark that half of the customers have behind them.
-
-        Not the shortest of all partitions: one that is empty, or began with a bad clock, would hold back all.
-        """
-        states = sorted(self.engine.partitions.values(), key=lambda state: state.history_us)
-        if not states:
-            return 0
-        customers = np.cumsum([state.index.n for state in states])
-        middle = states[int(np.searchsorted(customers, (customers[-1] + 1) // 2))]
-        return max(middle.history_us, 0)
+        """Event time that half of the customers of this process have behind them."""
+        return middle_history_us(self._shares())
 
     def history_days(self) -> float:
         """`history_us` in days."""

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from consumer.core import Positions
 from consumer.errors import BrokerRefused, BrokerUnreachable, Fenced, StateUnknown
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import CloseMember, leave_group
+from consumer.kafka_clients import CloseMember, is_fatal, leave_group
 from schemas.records import RawRecords
 
 _log = structlog.get_logger("input")
@@ -203,7 +203,7 @@ class Input:
             )
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise BrokerUnreachable(f"{topic} cannot be read: {error.str()}", "run 'segmenter doctor'")
-        elif error.fatal():
+        elif is_fatal(error):
             raise Fenced(
                 f"the group has no place for this process any more: {error.str()}",
                 "restart; give every process its own app.instance",

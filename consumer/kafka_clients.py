@@ -96,6 +96,15 @@ def consumer_settings(config: Config, group: str | None = None) -> ClientSetting
     }
 
 
+def coordinator_settings(config: Config, instance: str) -> ClientSettings:
+    """Settings of a member of the coordinators' group, which has one partition to give."""
+    return consumer_settings(config, group=f"{config.app.name}-model") | {
+        "group.instance.id": instance,
+        # Deltas older than their retention are lost for good; the next scan is complete again.
+        "auto.offset.reset": "earliest",
+    }
+
+
 def reader_settings(config: Config, committed_only: bool) -> ClientSettings:
     """Settings of a consumer with hand-assigned partitions and no group (restore, tail, verify).
 
@@ -185,6 +194,14 @@ def producer_factory(config: Config, role: str = "") -> ProducerFactory:
 def rdkafka_logger() -> logging.Logger:
     """Standard logger that librdkafka's own log lines go to; `consumer.logs` formats it."""
     return logging.getLogger(CLIENT_LOGGER)
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a consumer that handed out `error` is of no use any more.
+
+    One that was fenced says so with a code only, and without the flag (confluent-kafka-python issue 869).
+    """
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnError | None) -> _Client:

@@ -27,6 +27,15 @@ class Stage(Enum):
     COMMIT = "commit"
 
 
+class Recalibrated(Enum):
+    """What came of a recalibration."""
+
+    PUBLISHED = "published"
+    PROPOSED = "proposed"  # waits for a person
+    DROPPED = "dropped"  # the model had changed meanwhile
+    FAILED = "failed"
+
+
 class State(Enum):
     """What the process is doing."""
 
@@ -38,7 +47,10 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `name` goes without the prefix `segmenter_`; `buckets` only for histograms."""
+    """One metric. `name` goes without the prefix `segmenter_`; `buckets` only for histograms.
+
+    `unused_because`: why neither an alert nor a board uses it.
+    """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -46,6 +58,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    unused_because: str = ""
 
 
 _COMMIT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0, 2.5, 5.0, 10.0)
@@ -89,6 +102,8 @@ METRICS: Final = (
     ),
     Metric("loop_timestamp_seconds", "gauge", "seconds", "When the loop last passed by."),
     Metric("state", "gauge", "0 or 1", "What the process is doing.", ("state",)),
+    Metric("coordinating", "gauge", "0 or 1", "Whether this process makes the versions of the model."),
+    Metric("input_partitions", "gauge", "partitions", "Partitions that the input topics have."),
     Metric("assigned_partitions", "gauge", "partitions", "Input partitions owned by this process."),
     Metric(
         "restore_remaining_records",
@@ -148,6 +163,13 @@ METRICS: Final = (
     Metric("state_bytes", "gauge", "bytes", "Memory of the customers' state."),
     Metric("segment_customers", "gauge", "customers", "Customers by segment.", ("segment",)),
     Metric("scans_total", "counter", "scans", "Finished scans, one per partition."),
+    Metric(
+        "scan_timestamp_seconds",
+        "gauge",
+        "seconds",
+        "When this process last finished a scan of a partition: all its customers were looked at.",
+        ("partition",),
+    ),
     Metric("scanned_customers_total", "counter", "customers", "Customers evaluated by scans."),
     Metric("model_version", "gauge", "version", "Version of the live model."),
     Metric(
@@ -158,6 +180,16 @@ METRICS: Final = (
         "gauge",
         "seconds",
         "Event time from the model's calibration to the newest scan.",
+    ),
+    Metric(
+        "recalibrations_total",
+        "counter",
+        "recalibrations",
+        "Recalibrations by what came of them.",
+        ("outcome",),
+    ),
+    Metric(
+        "proposal_waiting", "gauge", "0 or 1", "Whether a recalibrated model waits for a person's decision."
     ),
     Metric("model_info", "gauge", "1", "The live model.", ("version", "k", "spec_hash")),
     Metric("drift_samples", "gauge", "customers", "Customers behind the drift figures."),
@@ -242,9 +274,9 @@ METRICS: Final = (
         "segment_moves_total",
         "counter",
         "moves",
-        "Moves between segments by the stay they ended; short is at most 7 event days. The share of short "
-        "stays bounds the flap ratio from above.",
-        ("stay",),
+        "Moves between segments; a flap goes straight back to the segment left at most 7 event days before. "
+        "The flap ratio is the share of flaps.",
+        ("kind",),
     ),
     Metric("build_info", "gauge", "1", "The running program.", ("version",)),
 )

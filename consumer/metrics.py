@@ -1,6 +1,6 @@
 """Prometheus metrics: one typed table, recorded once per commit.
 
-The table `METRICS` is the only declaration; `reference()` renders it for the documentation. Children
+The table `METRICS` is the only declaration; `deploy/METRICS.md` is rendered from it. Children
 of labels known in advance are resolved once, and counters are raised by whole batches, because
 resolving a child costs more than raising it.
 """
@@ -8,7 +8,7 @@ resolving a child costs more than raising it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import numpy as np
@@ -31,6 +31,7 @@ from consumer.metric_table import (
     METRICS,
     Metric,
     Outcome,
+    Recalibrated,
     Stage,
     State,
 )
@@ -71,7 +72,9 @@ class Metrics:
         for outcome in Outcome:  # a counter that exists at 0 shows its first increase
             for topic in input_topics:
                 self._counter("events_total", topic, outcome.value)
-        self.record_stays(0, 0)
+        for came_of_it in Recalibrated:
+            self.record_recalibrations(came_of_it, 0)
+        self.record_moves(0, 0)
         self.set_state(State.STARTING)
 
     def record_events(self, counts: npt.NDArray[np.int64]) -> None:
@@ -126,13 +129,16 @@ class Metrics:
         """The loop stood still while a part was copied."""
         self._histograms["snapshot_pause_seconds"].observe(seconds)
 
-    def forget_snapshots(self) -> None:
+    def forget_partitions(self) -> None:
         """Partitions have changed: those that are owned set their times again."""
         self._gauges["snapshot_timestamp_seconds"].clear()
+        self._gauges["scan_timestamp_seconds"].clear()
 
-    def record_scans(self, finished: int, customers: int) -> None:
-        """Scans that ended in a turn, one per partition, and the customers that slices evaluated."""
-        self._counters["scans_total"].inc(finished)
+    def record_scans(self, finished: Collection[int], customers: int) -> None:
+        """Partitions whose scans ended in a turn, and the customers that slices evaluated."""
+        self._counters["scans_total"].inc(len(finished))
+        for partition in finished:
+            self._gauges["scan_timestamp_seconds"].labels(partition).set(time.time())
         self._counters["scanned_customers_total"].inc(customers)
 
     def record_rebalance(self, kind: str, assigned: int) -> None:
@@ -211,10 +217,26 @@ class Metrics:
         """Event time from the calibration to the newest scan, microseconds; None where it is not known."""
         self._gauges["model_age_seconds"].set(_ABSENT if age_us is None else age_us / 1e6)
 
-    def record_stays(self, short: int, long: int) -> None:
-        """Moves that ended a short stay in a segment, and a long one."""
-        self._counter("segment_moves_total", "short").inc(short)
-        self._counter("segment_moves_total", "long").inc(long)
+    def record_moves(self, flaps: int, others: int) -> None:
+        """Moves between segments: those that were flaps, and the others."""
+        self._counter("segment_moves_total", "flap").inc(flaps)
+        self._counter("segment_moves_total", "other").inc(others)
+
+    def record_recalibrations(self, came_of_it: Recalibrated, n: int) -> None:
+        """So many more recalibrations ended like this."""
+        self._counter("recalibrations_total", came_of_it.value).inc(n)
+
+    def set_proposal(self, waits: bool) -> None:
+        """Whether a model waits for a person's decision."""
+        self._gauges["proposal_waiting"].set(waits)
+
+    def set_input_partitions(self, n: int) -> None:
+        """Partitions of the input topics."""
+        self._gauges["input_partitions"].set(n)
+
+    def set_coordinating(self, coordinates: bool) -> None:
+        """Whether this process owns the deltas."""
+        self._gauges["coordinating"].set(coordinates)
 
     def set_state(self, state: State) -> None:
         """What the process is doing."""
@@ -247,12 +269,3 @@ class Metrics:
 
 
 _OUTCOMES: Final = tuple(o.value for o in Outcome)
-
-
-def reference() -> str:
-    """The table of metrics as Markdown, for the documentation."""
-    rows = [
-        f"| `segmenter_{m.name}` | {m.kind} | {', '.join(m.labels) or '-'} | {m.unit} | {m.help} |"
-        for m in METRICS
-    ]
-    return "\n".join(["| name | type | labels | unit | meaning |", "|---|---|---|---|---|", *rows, ""])

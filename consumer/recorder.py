@@ -11,18 +11,17 @@ import numpy as np
 import structlog
 
 from consumer.core import Core
-from consumer.drift_figures import DriftFigures, figures_of
 from consumer.http import Health
 from consumer.input import Input
 from consumer.metric_table import Stage, State
 from consumer.metrics import Metrics
+from consumer.model_figures import ModelFigures
 from consumer.output import Payload
 from consumer.restore import Restored
 from consumer.snapshots import Taken
 from consumer.transaction import CommitTimes
 from online_model.active_model import segment_id
 from online_model.change_batch import Cause, Change
-from online_model.drift_rule import Alarm
 from online_model.engine import Step
 from online_model.event_view import (
     ACCEPTED,
@@ -33,9 +32,8 @@ from online_model.event_view import (
     LATE,
     MISROUTED,
 )
-from online_model.model import origin_of
+from online_model.flaps import count_moves
 from online_model.rows import LIVE, NEVER
-from online_model.stays import count_stays
 from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
@@ -71,7 +69,10 @@ def outcome_counts(step: Step) -> np.ndarray[tuple[int, int], np.dtype[np.int64]
 
 
 class Recorder:
-    """Keeps metrics, readiness and the status of one process up to date."""
+    """Keeps metrics, readiness and the status of one worker up to date.
+
+    `coordinates`: whether it owns the deltas; the loop sets it.
+    """
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Recorder:
         metrics: Metrics,
         health: Health,
         rebuilds: Mapping[str, int],
+        model: ModelFigures,
     ) -> None:
         self._core = core
         self._inputs = inputs
@@ -88,18 +90,19 @@ class Recorder:
         self._rebuilds = rebuilds
         self._seen_rebuilds: Counter[str] = Counter()
         self._next_slow_s = 0.0
-        self._version = 0
-        self._alarms: set[tuple[str, str, str]] = set()
+        self._model = model
+        self.coordinates = False
         self.totals = np.zeros((3, 5), np.int64)
         self.changes: Counter[tuple[str, str]] = Counter()
         self.recent: deque[dict[str, Any]] = deque(maxlen=50)
         self.segments: dict[str, int] = {}
         self.lag = 0
+        metrics.set_input_partitions(core.partition_count)
 
     def rebalanced(self, kinds: list[str], owned: int) -> None:
         """Rebalances happened; `owned` partitions are owned now."""
         self._metrics.set_state(State.RESTORING)
-        self._metrics.forget_snapshots()
+        self._metrics.forget_partitions()
         for kind in kinds:
             self._metrics.record_rebalance(kind, owned)
 
@@ -163,8 +166,9 @@ class Recorder:
             )
             metrics.record_rejects(rejected)
             self._record_changes(step)
-            slices = [part.scanned for part in step.partitions if part.scanned is not None]
-            metrics.record_scans(sum(s.is_last for s in slices), sum(s.customers for s in slices))
+            slices = {part.partition: part.scanned for part in step.partitions if part.scanned is not None}
+            finished = [number for number, scanned in slices.items() if scanned.is_last]
+            metrics.record_scans(finished, sum(scanned.customers for scanned in slices.values()))
             metrics.record_stages(stages)
         if times is not None:
             metrics.record_commit(times.total_s)
@@ -179,7 +183,7 @@ class Recorder:
             if part.changes is None:
                 continue
             changes = part.changes
-            self._metrics.record_stays(*count_stays(changes, part.watermark_us))
+            self._metrics.record_moves(*count_moves(changes, part.watermark_us))
             pairs, n = np.unique(np.stack([changes.change, changes.cause]), axis=1, return_counts=True)
             for (change, cause), m in zip(pairs.T.tolist(), n.tolist(), strict=True):
                 counts[Change(change).name.lower(), Cause(cause).name.lower()] += m
@@ -223,34 +227,8 @@ class Recorder:
             for _ in range(rebuilds - self._seen_rebuilds[reason]):
                 metrics.record_rebuild(reason)
             self._seen_rebuilds[reason] = rebuilds
-        self._record_model()
+        self._model.record(self.coordinates)
         self._health.wait_for(self._waiting())
-
-    def _record_model(self) -> None:
-        active, coordinator = self._core.engine.active, self._core.coordinator
-        if active is not None and active.model.version != self._version:
-            model = active.model
-            self._version = model.version
-            origin = origin_of(model)
-            calibrated_us = model.created_us if origin is None else origin.calibrated_us
-            self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
-        drift, model_behind = coordinator.drift, coordinator.model
-        if model_behind is not None and drift is None:
-            self._metrics.set_drift(DriftFigures(0))
-        elif model_behind is not None and drift is not None and drift.share_distance is not None:
-            self._metrics.set_drift(figures_of(drift, model_behind))
-        self._metrics.set_model_age(coordinator.model_age_us)
-        self._record_alarms(coordinator.alarms)
-
-    def _record_alarms(self, alarms: list[Alarm]) -> None:
-        """Shows the alarms that are up, and logs each once when it comes up."""
-        up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
-        self._metrics.set_alarms(up)
-        for (kind, subject, severity), text in up.items():
-            if (kind, subject, severity) not in self._alarms:
-                write = _log.info if severity == "note" else _log.warning
-                write("drift", kind=kind, severity=severity, reason=text)
-        self._alarms = set(up)
 
     def _waiting(self) -> dict[str, str]:
         inputs = self._inputs()
@@ -258,14 +236,12 @@ class Recorder:
         if inputs is not None and not inputs.owned:
             reasons["assignment"] = "no partition is assigned yet"
         if self._core.engine.active is None:
-            reasons["model"] = "not calibrated yet: needs more customers or history"
+            reasons["model"] = "not calibrated yet: needs customers and history enough, and a coordinator"
         return reasons
 
     def status(self) -> dict[str, Any]:
         """What /status shows."""
         core = self._core
-        active = core.engine.active
-        model = None if active is None else active.model
         return {
             "run_id": core.run_id,
             "ready": self._health.ready,
@@ -279,10 +255,8 @@ class Recorder:
                 }
                 for number, state in sorted(core.engine.partitions.items())
             },
-            "model": None
-            if model is None
-            else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
-            "alarms": [{"severity": a.severity, "reason": a.text} for a in core.coordinator.alarms],
+            "coordinating": self.coordinates,
+            **self._model.status(),
             "segments": self.segments,
             "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self.changes.items())},
         }

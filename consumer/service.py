@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
-import threading
 from contextlib import ExitStack
 from importlib.metadata import version
-from threading import Event
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -19,13 +15,13 @@ from consumer.clock import Clock, WallClock
 from consumer.committer import Committer
 from consumer.config import Config
 from consumer.core import Core
-from consumer.errors import SpecError
 from consumer.failpoints import arm, failpoint
 from consumer.http import Health, StatusServer
 from consumer.input import Input
 from consumer.kafka_clients import (
     CloseMember,
     consumer_settings,
+    coordinator_settings,
     leave_behind,
     leave_group,
     make_admin,
@@ -35,13 +31,15 @@ from consumer.kafka_clients import (
     transactional_id,
 )
 from consumer.metrics import Metrics
-from consumer.models.calibrator import Calibrator
+from consumer.model_figures import ModelFigures
+from consumer.models.calibrator import Calibrator, OwnCustomers
 from consumer.models.keeper import ModelKeeper
 from consumer.models.log import CoordinatorProcess, ModelReader, catalog_of
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import KeptStates, RestoreCancelled, Restorer, Surroundings
 from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter
+from consumer.stopping import StopRequest
 from consumer.topics import TopicNames, require
 from consumer.transaction import TransactionalOutput
 from consumer.worker import Parts, Worker
@@ -62,15 +60,23 @@ MODELS_KEPT: Final = 100
 class Service:
     """A worker with its clients. Use as a context manager; `worker.run()` or `worker.run_once()` inside.
 
-    On the way out the commit under way is waited for, and raises what it failed with.
+    On the way out the commit under way is waited for, and raises what it failed with. With `coordinates` off
+    the model is left to other processes; its versions are adopted all the same.
 
     Raises `BrokerUnreachable`, `TopicError`, `SpecError` or `ConfigError` on the way up, each with a fix.
     """
 
     def __init__(
-        self, config: Config, clock: Clock | None = None, close_member: CloseMember = leave_group
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        *,
+        coordinates: bool = True,
+        close_member: CloseMember = leave_group,
     ) -> None:
         self.config = config
+        self._coordinates = coordinates
+        self._close_member = close_member
         self._closers = ExitStack()
         names = TopicNames.with_prefix(config.topics.prefix)
         partition_count = require(make_admin(config), names)
@@ -79,22 +85,18 @@ class Service:
         self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
         self.health = Health()
         try:
-            self._build(config, clock or WallClock(), names, close_member)
+            self._build(config, clock or WallClock(), names)
         except BaseException:
             self.close()
             raise
 
-    def _build(self, config: Config, clock: Clock, names: TopicNames, close_member: CloseMember) -> None:
+    def _build(self, config: Config, clock: Clock, names: TopicNames) -> None:
         # The producer first: it aborts what a former process of this name left open.
         output = TransactionalOutput(producer_factory(config), transactional_id(config))
         self._closers.callback(output.close)
         output.start()
         failpoint("start.output")
-        models_output = TransactionalOutput(
-            producer_factory(config, "model"), transactional_id(config, "model")
-        )
-        self._closers.callback(models_output.close)
-        models_output.start()
+        models_output = self._models_output(config)
         self._records = ChangeRecords(
             self.core.plan.columns,
             self.core.strategies,
@@ -102,7 +104,7 @@ class Service:
             self.core.run_id,
             f"/{config.app.name}",
         )
-        calibrator = Calibrator(self.core)
+        calibrator = Calibrator(self.core, OwnCustomers(self.core))
         self._closers.callback(calibrator.close)
         self.keeper = ModelKeeper(self.core, calibrator, names.inputs)
         self._closers.callback(self.keeper.close)
@@ -111,23 +113,18 @@ class Service:
         self._reader = reader
         self._catch_up()
         failpoint("start.models")
-        coordinator = CoordinatorProcess(
-            config,
-            names,
-            self.core.coordinator,
-            models_output,
-            catalog_of(self.core.plan.columns, self.core.strategies),
-            self._catch_up,
+        coordinator = None if models_output is None else self._coordinator(config, names, models_output)
+        figures = ModelFigures(self.core, self.metrics, self.keeper.outcomes, lambda: reader.has_proposal)
+        self.recorder = Recorder(
+            self.core, lambda: inputs, self.metrics, self.health, output.rebuilds, figures
         )
-        self._closers.callback(coordinator.close, close_member)
-        self.recorder = Recorder(self.core, lambda: inputs, self.metrics, self.health, output.rebuilds)
 
         def group_metadata() -> object:
             return inputs.group_metadata()
 
         committer = Committer(output, group_metadata, self.recorder.aborted)
         inputs = Input(make_consumer(consumer_settings(config)), names.inputs, committer.settle)
-        self._closers.callback(inputs.close, close_member)
+        self._closers.callback(inputs.close, self._close_member)
         self._closers.callback(committer.close)
         self.server = StatusServer(
             config.http.host,
@@ -182,6 +179,28 @@ class Service:
         )
         self.worker = Worker(parts, self._adopt)
 
+    def _models_output(self, config: Config) -> TransactionalOutput | None:
+        if not self._coordinates:
+            return None
+        output = TransactionalOutput(producer_factory(config, "model"), transactional_id(config, "model"))
+        self._closers.callback(output.close)
+        output.start()
+        return output
+
+    def _coordinator(
+        self, config: Config, names: TopicNames, output: TransactionalOutput
+    ) -> CoordinatorProcess:
+        coordinator = CoordinatorProcess(
+            make_consumer(coordinator_settings(config, config.app.instance)),
+            names,
+            self.core.coordinator,
+            output,
+            catalog_of(self.core.plan.columns, self.core.strategies),
+            self._catch_up,
+        )
+        self._closers.callback(coordinator.close, self._close_member)
+        return coordinator
+
     def _catch_up(self) -> None:
         """Adopts every version there is."""
         for model in self._reader.read_to_end():
@@ -189,19 +208,11 @@ class Service:
 
     def _adopt(self, model: Model) -> None:
         """A version has become visible."""
-        try:
-            self.core.engine.offer_model(model)
-        except ValueError as error:
-            raise SpecError(
-                str(error),
-                "run with the specification of the model, or start a new group (app.name) with new topics",
-            ) from None
-        self.core.coordinator.adopt(model)
+        self.core.adopt(model)
         self.keeper.adopted(model)
         self._records.learn(model)
         self._models[model.version] = model
         self._models.pop(model.version - MODELS_KEPT, None)
-        failpoint("model.adopted")
 
     def __enter__(self) -> Service:
         # What was made on the way up stays; and a poll makes tens of thousands of short-lived objects, which
@@ -223,27 +234,16 @@ class Service:
         self._closers.close()
 
 
-def run_service(config: Config) -> None:
+def run_service(config: Config, *, coordinates: bool = True) -> None:
     """Runs until SIGTERM or SIGINT; the turn under way is finished and committed first.
 
     Clients are left behind for the end of the process (`leave_behind`).
     """
-    stop = Event()
-    workers: list[Worker] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        stop.set()
-        for worker in workers:
-            worker.stop()
-
-    if threading.current_thread() is threading.main_thread():
-        # Before the clients: a stop while they connect is a clean one too.
-        signal.signal(signal.SIGTERM, on_signal)
-        signal.signal(signal.SIGINT, on_signal)
+    stop = StopRequest()  # before the clients: a stop while they connect is a clean one too
     arm(os.environ)
-    with Service(config, close_member=leave_behind) as service:
-        workers.append(service.worker)
-        if not stop.is_set():
+    with Service(config, coordinates=coordinates, close_member=leave_behind) as service:
+        stop.tell(service.worker.stop)
+        if not stop.has_come:
             _log.info("serving", bootstrap=config.kafka.bootstrap, http_port=service.server.port)
             service.worker.run()
         service.recorder.draining()

@@ -62,7 +62,7 @@ class Parts:
     committer: Committer
     payloads: PayloadMaker
     models: ModelReader
-    coordinator: CoordinatorProcess
+    coordinator: CoordinatorProcess | None
     keeper: ModelKeeper
     restorer: Restorer
     kept: KeptStates
@@ -91,7 +91,8 @@ class Worker:
     4. decode and apply the records, decide changes
     5. wait for the commit of the turn before, and begin that of this one: everything it made visible and
        the input offsets in one transaction
-    6. coordinate: fold completed scans, calibrate when it is time, carry out commands
+    6. coordinate, unless that is left to other processes: fold completed scans, calibrate when it is time,
+       carry out commands
     """
 
     def __init__(self, parts: Parts, on_model: Callable[[Model], None]) -> None:
@@ -251,14 +252,6 @@ class Worker:
             failpoint("handover.after")
             self._committing = _Turn(step, payload, laps)
 
-    def _keep_model(self) -> None:
-        """Calibrates, recalibrates and carries out commands, as the owner of the deltas."""
-        coordinator = self._parts.coordinator
-        outcome = self._parts.keeper.poll(coordinator.commands)
-        coordinator.done(outcome.done)
-        if outcome.models or outcome.proposal is not None:
-            coordinator.publish(outcome.models, outcome.proposal)
-
     def _coordinate(self, step: Step) -> None:
         p = self._parts
         p.inputs.hold(
@@ -269,9 +262,11 @@ class Worker:
         for part in step.partitions:
             if part.scanned is not None and part.scanned.points is not None:
                 p.core.coordinator.learn(part.scanned.points)
-        p.coordinator.poll()
-        if p.coordinator.is_owner:
-            self._keep_model()
+        if p.coordinator is not None:
+            p.coordinator.poll()
+            p.recorder.coordinates = p.coordinator.is_owner
+            if p.coordinator.is_owner:
+                p.keeper.serve(p.coordinator)
         if p.kept.let_go():
             give_back()
         p.health.beat()

@@ -40,11 +40,12 @@ class ChangeBatch:
     """`m` changes in the order in which they are published.
 
     `customer_ids` bytes; `change`, `cause` uint8[m]; `old`, `new` int16[m]: segment numbers
-    (0 none, -2 dormant, -3 unclassified); `old_since_us` int64[m]; `seq` int32[m]; `margin`
-    float64[m] (NaN without a centroid); `runner_up` int16[m] (0 none); `provisional`, `actionable`
-    bool[m]; `driver` int32[m, 3]: columns, -1 none; `before`, `after`, `contribution`
-    float64[m, 3] (NaN unknown); `trigger_topic` int16[m], `trigger_offset` int64[m] or `NO_TRIGGER`;
-    `consent` uint8[m]; `consent_us` int64[m].
+    (0 none, -2 dormant, -3 unclassified); `old_since_us` int64[m]; `left` int16[m]: the segment
+    that a move left for `old` (0 none); `seq` int32[m]; `margin` float64[m] (NaN without a
+    centroid); `runner_up` int16[m] (0 none); `provisional`, `actionable` bool[m]; `driver`
+    int32[m, 3]: columns, -1 none; `before`, `after`, `contribution` float64[m, 3] (NaN unknown);
+    `trigger_topic` int16[m], `trigger_offset` int64[m] or `NO_TRIGGER`; `consent` uint8[m];
+    `consent_us` int64[m].
     """
 
     customer_ids: list[bytes]
@@ -53,6 +54,7 @@ class ChangeBatch:
     old: npt.NDArray[np.int16]
     new: npt.NDArray[np.int16]
     old_since_us: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int16]
     seq: npt.NDArray[np.int32]
     margin: npt.NDArray[np.float64]
     runner_up: npt.NDArray[np.int16]

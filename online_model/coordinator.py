@@ -22,6 +22,7 @@ from online_model.model import Covers, Model, origin_of
 from online_model.observation import Observation
 from online_model.panel import CalibrationPolicy, Progress
 from online_model.plan import DAY_US, FeaturePlan
+from online_model.rows import NEVER
 from online_model.scan_means import HISTORY
 from online_model.strategy import StrategyFile
 
@@ -90,6 +91,14 @@ class Coordinator:
             since = None if origin is None else origin.calibrated_us
             self._alarms = decide(list(self.history), self.model.columns, since)
         return self._alarms
+
+    @property
+    def event_time_us(self) -> int:
+        """Event time of the newest scan, or of the model without one; `NEVER` without a model."""
+        if self.model is None:
+            return NEVER
+        scanned = self.history[-1].boundary_us if self.history else NEVER
+        return max(self.model.created_us, self.model.covers.boundary_us, scanned)
 
     @property
     def model_age_us(self) -> int | None:

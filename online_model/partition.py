@@ -241,6 +241,7 @@ class PartitionState:
         hot["segment"][rows] = SEGMENT_NONE
         hot["since"][rows] = self.watermark_us
         hot["provisional"][rows] = 0
+        self.store.rows.left[rows] = SEGMENT_NONE
 
     def bury(self, row: int) -> None:
         """Erases the id of a forgotten customer; only a keyed hash and the time stay."""

@@ -11,6 +11,7 @@ from online_model.active_model import ActiveModel
 from online_model.change_batch import NO_TRIGGER, Cause, Change, ChangeBatch, from_bfloat16, to_bfloat16
 from online_model.decision import Decisions, causes, drivers
 from online_model.event_view import BY_CORRECTION
+from online_model.flaps import segment_left
 from online_model.partition import Applied, Exits, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.rows import CLOSED, FORGOTTEN, SEGMENT_NONE, SEGMENT_UNCLASSIFIED
@@ -95,6 +96,7 @@ class Publication:
             old=store.hot["segment"][rows],
             new=np.full(m, SEGMENT_NONE, np.int16),
             old_since_us=store.hot["since"][rows],
+            left=store.left[rows],
             seq=store.hot["seq"][rows],
             margin=np.full(m, np.nan),
             runner_up=np.full(m, SEGMENT_NONE, np.int16),
@@ -152,6 +154,7 @@ def publish(publication: Publication, look: Look, applied: Applied) -> None:
     hot["segment"][rows] = target
     hot["since"][rows] = state.watermark_us
     hot["provisional"][rows] = provisional
+    store.left[rows] = segment_left(old, target)
     store.before[rows] = to_bfloat16(look.raw)
     publication.parts.append(part)
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from online_model.change_batch import to_bfloat16
 from online_model.evaluate import evaluate
+from online_model.flaps import segment_left
 from online_model.intake import N_TOPICS, Chunk, Release
 from online_model.partition import PartitionState
 from online_model.plan import FeaturePlan
@@ -30,11 +31,13 @@ _NO_LIMIT = np.iinfo(np.int64).max
 class Published:
     """Changes that a commit published, in order, as arrays of length m.
 
-    `segment` int16 (`SEGMENT_NONE` for exits), `seq` int32, `since_us` int64, `provisional` bool.
+    `segment` int16 (`SEGMENT_NONE` for exits), `previous` int16: the segment before (`SEGMENT_NONE` for first
+    assignments), `seq` int32, `since_us` int64, `provisional` bool.
     """
 
     ids: StringColumn
     segment: npt.NDArray[np.int16]
+    previous: npt.NDArray[np.int16]
     seq: npt.NDArray[np.int32]
     since_us: Int64Array
     provisional: npt.NDArray[np.bool_]
@@ -90,6 +93,7 @@ def publish_again(
     hot["segment"][rows] = published.segment[at]
     hot["since"][rows] = published.since_us[at]
     hot["provisional"][rows] = published.provisional[at]
+    state.store.rows.left[rows] = segment_left(published.previous[at], published.segment[at])
     stay = np.unique(rows[published.segment[at] != SEGMENT_NONE])
     stay = stay[hot["status"][stay] == LIVE]
     if priors is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -72,6 +75,26 @@ def embedded_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     with resolve("embedded") as broker:
         request.config.stash[BROKERS].append(str(broker))
         yield broker
+
+
+@pytest.fixture(scope="session")
+def prometheus_here(request: pytest.FixtureRequest) -> None:
+    """Prometheus and promtool (package `prometheus` of Debian); else skip."""
+    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    if missing:
+        reason = f"{', '.join(missing)} not installed"
+        request.config.stash[BROKERS].append(f"NO PROMETHEUS ({reason}): its tests were skipped")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def grafana_schema() -> dict[str, Any]:
+    """Grafana's JSON Schema of dashboards, which is not part of the project; skip without it."""
+    path = Path(__file__).parent.parent.parent / "shared" / "data" / "grafana" / "dashboard.jsonschema.json"
+    if not path.is_file():
+        pytest.skip(f"Grafana's JSON Schema is not at {path}")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 @pytest.fixture(scope="session")

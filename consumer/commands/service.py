@@ -1,24 +1,60 @@
-"""`run`, `demo` and `replay`."""
+"""`run`, `coordinate`, `demo` and `replay`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consumer.commands.common import BootstrapOption, ConfigOption, SetOption, load_config
-from consumer.errors import DataError
+from consumer.errors import ConfigError, DataError
 from consumer.options import BrokerChoice, CalibrateWhen, DemoOptions, MergeOrder, ReplayOptions
 
+if TYPE_CHECKING:
+    from consumer.config import Config
 
-def run(config: ConfigOption = None, bootstrap: BootstrapOption = None, sets: SetOption = None) -> None:
+
+def run(
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    sets: SetOption = None,
+    coordinate: Annotated[
+        bool, typer.Option(help="Also make the versions of the model, when it is this process's turn.")
+    ] = True,
+) -> None:
     """Run the service until SIGTERM: events in, segment changes out."""
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
+    if not coordinate:
+        _check_learner(settings)
     from consumer.service import run_service
 
-    run_service(settings)
+    run_service(settings, coordinates=coordinate)
+
+
+def coordinate(
+    config: ConfigOption = None, bootstrap: BootstrapOption = None, sets: SetOption = None
+) -> None:
+    """Make the versions of the model until SIGTERM, and read no events.
+
+    Calibrates over the snapshots of the workers, folds their scans, recalibrates and carries out commands; it
+    goes before workers that coordinate too. Takes the settings of the workers.
+    """
+    settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
+    _check_learner(settings)
+    from consumer.coordinate import run_coordinator
+
+    run_coordinator(settings)
+
+
+def _check_learner(config: Config) -> None:
+    """The river learner looks at customers; a coordinator sees what was summed up of them."""
+    if config.model.learner == "river":
+        raise ConfigError(
+            "model.learner = river learns from the customers of the worker that coordinates",
+            "use the learner own or frozen, or run workers that coordinate (--coordinate, the default)",
+        )
 
 
 def demo(  # noqa: PLR0913 - one parameter per option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 
@@ -30,30 +31,80 @@ class CalibrationFailed(SegmenterError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """Everything the child needs travels with it."""
+class Recipe:
+    """What a first model is made by, whoever its customers are. Travels to the child."""
 
-    population: Population
     spec: FeatureSpec
     strategies: StrategyFile
     policy: CalibrationPolicy
     dormant_after_days: float
 
+    @classmethod
+    def of(cls, core: Core) -> Recipe:
+        """With the settings of `core`."""
+        return cls(core.spec, core.strategies, core.calibration, core.config.decision.dormant_after_days)
+
+    def make(self, population: Population, report: Progress) -> bytes:
+        """The first model as JSON. Raises ValueError."""
+        plan = compile_plan(self.spec)
+        model = make_first_model(
+            population, plan, self.strategies, self.policy, self.dormant_after_days, report
+        )
+        return to_json(model)
+
+
+class CustomerSource(Protocol):
+    """Where the customers of a first calibration come from."""
+
+    def begin(self) -> Child[Any] | None:
+        """A child that makes the model, once there are customers and history enough."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what it looks at."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Everything the child needs travels with it."""
+
+    recipe: Recipe
+    population: Population
+
 
 def _work(task: _Task, report: Progress) -> bytes:
-    plan = compile_plan(task.spec)
-    model = make_first_model(
-        task.population, plan, task.strategies, task.policy, task.dormant_after_days, report
-    )
-    return to_json(model)
+    return task.recipe.make(task.population, report)
+
+
+class OwnCustomers:
+    """Those of the partitions that this process works on."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def begin(self) -> Child[_Task] | None:
+        """As `CustomerSource`."""
+        core = self._core
+        if not core.is_ready_to_calibrate:
+            return None
+        population = core.engine.population(CALIBRATION_ROWS)
+        _log.info(
+            "calibration begins", customers=len(population.raw), history_days=round(core.history_days(), 1)
+        )
+        return Child(_work, _Task(Recipe.of(core), population), "calibration")
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Calibrator:
     """Starts a calibration when there is enough to see, and hands out the model when it is done."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, source: CustomerSource) -> None:
         self._core = core
-        self._child: Child[_Task] | None = None
+        self._source = source
+        self._child: Child[Any] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -62,18 +113,21 @@ class Calibrator:
 
     def poll(self) -> list[Model]:
         """The model that has just been made, if any. Raises `CalibrationFailed`."""
-        if self._child is None:
-            if self._core.coordinator.model is None and self._core.is_ready_to_calibrate:
-                self._child = self._start()
-            return []
         if self._core.coordinator.model is not None:
-            _log.info("calibration dropped: another process was first")
-            self.close()
+            self.drop()
+            return []
+        if self._child is None:
+            self._child = self._source.begin()
+            if self._child is not None:
+                failpoint("calibration.begin")
             return []
         answer = self._child.poll()
         if answer is None:
             return []
-        self.close()
+        self._end()
+        if answer.is_passing:
+            _log.warning("calibration put off", problem=answer.problem)
+            return []
         if answer.problem:
             raise CalibrationFailed(
                 f"the first calibration failed: {answer.problem}",
@@ -85,19 +139,18 @@ class Calibrator:
         _log.info("calibrated", k=model.k, explanation=model.quality.explanation)
         return [model]
 
-    def _start(self) -> Child[_Task]:
-        core = self._core
-        failpoint("calibration.begin")
-        population = core.engine.population(CALIBRATION_ROWS)
-        _log.info(
-            "calibration begins", customers=len(population.raw), history_days=round(core.history_days(), 1)
-        )
-        dormant_after_days = core.config.decision.dormant_after_days
-        task = _Task(population, core.spec, core.strategies, core.calibration, dormant_after_days)
-        return Child(_work, task, "calibration")
+    def drop(self) -> None:
+        """There is a model: gives up a calibration under way."""
+        if self._child is not None:
+            _log.info("calibration dropped: another process was first")
+            self._end()
 
-    def close(self) -> None:
-        """Gives up a calibration under way."""
+    def _end(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             child.close()
+
+    def close(self) -> None:
+        """Gives up a calibration under way."""
+        self._end()
+        self._source.close()

@@ -7,6 +7,7 @@ so a command is carried out once however often the owner changes.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +16,9 @@ import structlog
 from consumer.child import Child
 from consumer.core import Core
 from consumer.failpoints import failpoint
+from consumer.metric_table import Recalibrated
 from consumer.models.calibrator import Calibrator
+from consumer.models.log import CoordinatorProcess
 from consumer.models.recalibration import RecalibrationTask, work
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json
@@ -56,9 +59,11 @@ class ModelKeeper:
         self._topics = topics
         self._child: Child[RecalibrationTask] | None = None
         self._wanted_by: CommandRecord | None = None
-        self._segments: list[str] = []
+        self._base: Model | None = None
         self._settled: set[str] = set()
         self.calibrated_us = NEVER
+        #: What recalibrations of this process came to.
+        self.outcomes: Counter[Recalibrated] = Counter()
         self._not_before_us = NEVER
 
     @property
@@ -85,9 +90,23 @@ class ModelKeeper:
             self.calibrated_us = model.created_us
         if model.kind == "restored":  # somebody wants it: what it has drifted by is known
             self._try_later()
-        if self._child is not None and [s.id for s in model.segments] != self._segments:
-            _log.info("recalibration dropped: the segments are other ones now", version=model.version)
+        if self._calibrator.is_running:
+            self._calibrator.drop()
+        if self._base is not None and _overtakes(model, self._base):
+            # Made by another owner, perhaps for the same command. One that is still to be done begins again.
+            _log.info("recalibration dropped: another version was first", version=model.version)
+            self.outcomes[Recalibrated.DROPPED] += 1
             self.close()
+
+    def serve(self, process: CoordinatorProcess) -> None:
+        """One turn as the owner of the deltas: hands to `process` what is to be published, and what is done.
+
+        Raises as `poll`, and as `CoordinatorProcess.publish`.
+        """
+        outcome = self.poll(process.commands)
+        process.done(outcome.done)
+        if outcome.models or outcome.proposal is not None:
+            process.publish(outcome.models, outcome.proposal)
 
     def poll(self, commands: list[CommandRecord]) -> Outcome:
         """What has come of commands, a calibration or a recalibration. Raises `CalibrationFailed`."""
@@ -136,12 +155,12 @@ class ModelKeeper:
         task = RecalibrationTask.of(self._core, self._topics, newest, cause)
         self._child = Child(work, task, "recalibration")
         self._wanted_by = asked
-        self._segments = [segment.id for segment in newest.segments]
+        self._base = newest
         _log.info("recalibration begins", cause=cause, version=newest.version)
 
     def _due(self) -> str | None:
         """Why it is time, in words; None if it is not."""
-        now_us = max((s.watermark_us for s in self._core.engine.partitions.values()), default=NEVER)
+        now_us = self._event_time_us()
         days = self._core.config.model.recalibrate_days
         if now_us == NEVER or now_us < self._not_before_us or self.calibrated_us == NEVER:
             return None
@@ -166,12 +185,14 @@ class ModelKeeper:
         done = [] if asked is None else [asked]
         if answer.problem:
             _log.error("recalibration failed", problem=answer.problem)
+            self.outcomes[Recalibrated.FAILED] += 1
             return Outcome(done=done)
         failpoint("recalibration.end")
         try:
             model = rebased(from_json(answer.value), newest, asked.id if asked else "")
         except ValueError as error:
             _log.warning("recalibration dropped", problem=str(error))
+            self.outcomes[Recalibrated.DROPPED] += 1
             return Outcome(done=done)
         assert model.transition is not None
         facts = {
@@ -182,21 +203,33 @@ class ModelKeeper:
         }
         if model.transition.concerns:
             _log.warning("recalibration waits for a person", concerns=model.transition.concerns, **facts)
+            self.outcomes[Recalibrated.PROPOSED] += 1
             return Outcome(proposal=model, done=done)
         self._core.coordinator.adopt(model)
         _log.info("recalibrated", version=model.version, **facts)
+        self.outcomes[Recalibrated.PUBLISHED] += 1
         return Outcome([model], done=done)
 
     def _try_later(self) -> None:
+        self._not_before_us = self._event_time_us() + _AGAIN_US
+
+    def _event_time_us(self) -> int:
+        """Of the partitions of this process, or of the newest scan: a coordinator may own none."""
         marks = [s.watermark_us for s in self._core.engine.partitions.values()]
-        self._not_before_us = max(marks, default=NEVER) + _AGAIN_US
+        return max([*marks, self._core.coordinator.event_time_us])
 
     def close(self) -> None:
         """Gives up what is under way."""
         child, self._child = self._child, None
         if child is not None:
             child.close()
-        self._wanted_by = None
+        self._wanted_by = self._base = None
+
+
+def _overtakes(model: Model, base: Model) -> bool:
+    """Whether `model` is no longer what a recalibration of `base` began from."""
+    is_other = model.kind != "folded" or [s.id for s in model.segments] != [s.id for s in base.segments]
+    return is_other and model.version > base.version
 
 
 def _refuse(command: CommandRecord, problem: str) -> None:

@@ -26,15 +26,9 @@ from consumer.catalog_records import catalog_entries
 from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.core import report_of
-from consumer.errors import BrokerUnreachable, StateUnknown, TransactionAborted
+from consumer.errors import BrokerUnreachable, Fenced, StateUnknown, TransactionAborted
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import (
-    CloseMember,
-    consumer_settings,
-    leave_group,
-    make_consumer,
-    reader_settings,
-)
+from consumer.kafka_clients import CloseMember, is_fatal, leave_group, make_consumer, reader_settings
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.columns import Columns
@@ -57,6 +51,8 @@ class ModelReader:
         self._config = config
         self._topic = names.models
         self._position = 0
+        #: Whether a proposal waits for a person.
+        self.has_proposal = False
         self._consumer: Consumer = make_consumer(reader_settings(config, committed_only=True))
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
@@ -83,6 +79,12 @@ class ModelReader:
         """Versions that became visible since the last call; does not wait."""
         return self._take(self._consumer.consume(100, 0.0))
 
+    @property
+    def lag(self) -> int:
+        """Offsets between the last record read and the end as last heard of."""
+        end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)[1]
+        return max(int(end) - self._position, 0)
+
     def _take(self, messages: list[Message]) -> list[Model]:
         models: list[Model] = []
         for message in messages:
@@ -91,6 +93,8 @@ class ModelReader:
                 self._position = max(self._position, offset)
             elif message.error() is None:
                 self._position = offset + 1
+                if message.key() == PROPOSAL_KEY:
+                    self.has_proposal = message.value() is not None
                 models += _models_in(message)
         return models
 
@@ -131,7 +135,7 @@ def _models_in(message: Message) -> list[Model]:
 
 
 class CoordinatorProcess:
-    """Runs the `Coordinator` over the deltas topic, inside the worker's loop.
+    """Runs the `Coordinator` over the deltas topic, inside the loop of a worker or on its own.
 
     It acts only while it owns the deltas partition; another process may own it instead. Whoever
     becomes the owner first adopts (`catch_up`) every version that former owners have published, and
@@ -141,7 +145,7 @@ class CoordinatorProcess:
 
     def __init__(
         self,
-        config: Config,
+        consumer: Consumer,
         names: TopicNames,
         coordinator: Coordinator,
         output: TransactionalOutput,
@@ -155,17 +159,15 @@ class CoordinatorProcess:
         self._catch_up = catch_up
         self._next = 0
         self._commands: dict[int, CommandRecord] = {}
-        settings = consumer_settings(config, group=f"{config.app.name}-model")
-        # Deltas older than their retention are lost for good; the next scan is complete again.
-        self._consumer = make_consumer(settings | {"auto.offset.reset": "earliest"})
-        self._assigned = self._owner = False
+        self._consumer = consumer
+        self._member = self._assigned = self._owner = False
         self._publishing: Background[None] = Background("publish")
         self._consumer.subscribe(
             [names.deltas], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned, self._owner = bool(partitions), False
+        self._member, self._assigned, self._owner = True, bool(partitions), False
         consumer.assign([])  # nothing is read before `_become_owner`
 
     def _on_revoke(self, _: Consumer, __: list[TopicPartition]) -> None:
@@ -176,6 +178,16 @@ class CoordinatorProcess:
     def is_owner(self) -> bool:
         """Whether this process coordinates."""
         return self._owner
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether it has a place in the group, and another process coordinates."""
+        return self._member and not self._assigned
+
+    @property
+    def next_delta(self) -> int:
+        """Offset of the next delta to be read by the owner."""
+        return self._next
 
     @property
     def commands(self) -> list[CommandRecord]:
@@ -204,11 +216,9 @@ class CoordinatorProcess:
             raise StateUnknown(
                 f"reading deltas failed: {exception.args[0].str()}", "restart; the process restores"
             ) from exception
-        if not self._owner:
-            return
         made: list[Model] = []
         for message in messages:
-            if message.error() is None and message.value() is not None:
+            if _is_delta(message) and self._owner:
                 made += self._fold(message)
         if made:
             self.publish(made)
@@ -292,6 +302,17 @@ class CoordinatorProcess:
         """Waits for the publication under way and ends the membership among the coordinators."""
         self._publishing.close()
         close_member(self._consumer, "coordinator")
+
+
+def _is_delta(message: Message) -> bool:
+    """False for events. Raises `Fenced` if the client says that its place in the group is gone."""
+    error = message.error()
+    if error is not None and is_fatal(error):
+        raise Fenced(
+            f"the coordinators have no place for this process any more: {error.str()}",
+            "restart; give every process its own app.instance",
+        )
+    return error is None and message.value() is not None
 
 
 def catalog_of(columns: Columns, strategies: StrategyFile) -> Callable[[Model], list[tuple[bytes, bytes]]]:

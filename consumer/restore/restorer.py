@@ -33,6 +33,7 @@ from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, nu
 from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.topics import TopicNames
 from online_model.active_model import ActiveModel
+from online_model.flaps import segment_left
 from online_model.intake import Intake
 from online_model.model import Model
 from online_model.partition import PartitionState
@@ -74,6 +75,7 @@ class _Published(NamedTuple):
 
     seq: int
     segment: int
+    previous: int
     since_us: int
     provisional: bool
     effective_us: int
@@ -352,9 +354,15 @@ def _intake_at(watermark_us: int) -> Intake:
 
 
 def _published(record: Change, since: str, *, current: bool) -> _Published:
-    number = number_of(record)
-    effective_us = parse_time(record.effective_at) or 0
-    return _Published(record.seq, number, parse_time(since) or 0, record.provisional, effective_us, current)
+    return _Published(
+        record.seq,
+        number_of(record.segment),
+        number_of(record.previous_segment),
+        parse_time(since) or 0,
+        record.provisional,
+        parse_time(record.effective_at) or 0,
+        current,
+    )
 
 
 def _place(state: PartitionState, keys: list[bytes], items: list[_Published]) -> None:
@@ -368,8 +376,11 @@ def _place(state: PartitionState, keys: list[bytes], items: list[_Published]) ->
         )
     ours = np.flatnonzero(rows >= 0)  # below: of another partition count
     hot, at = state.store.rows.hot, rows[ours]
+    segment = np.array([item.segment for item in items], np.int16)[ours]
+    previous = np.array([item.previous for item in items], np.int16)[ours]
     hot["seq"][at] = np.array([item.seq for item in items], np.int32)[ours]
-    hot["segment"][at] = np.array([item.segment for item in items], np.int16)[ours]
+    hot["segment"][at] = segment
+    state.store.rows.left[at] = segment_left(previous, segment)
     hot["since"][at] = np.array([item.since_us for item in items], np.int64)[ours]
     hot["provisional"][at] = np.array([item.provisional for item in items], np.uint8)[ours]
 

@@ -22,7 +22,7 @@ from online_model.rebuild import Published
 from online_model.rows import SEGMENT_NONE
 from schemas.batch import StringColumn
 from schemas.internal import AuditRecord, from_json
-from schemas.outbox import Change, decode_change
+from schemas.outbox import PreviousSegment, Segment, decode_change
 from schemas.times import parse_time
 
 #: Offsets looked at first; four times as many when they were not enough. A commit takes two at least.
@@ -116,7 +116,8 @@ def _published(messages: list[Message]) -> Published:
     changes = [decode_change(_value(message)) for message in messages]
     return Published(
         StringColumn.from_bytes([cast("bytes", message.key()) for message in messages]),
-        np.array([number_of(change) for change in changes], np.int16),
+        np.array([number_of(change.segment) for change in changes], np.int16),
+        np.array([number_of(change.previous_segment) for change in changes], np.int16),
         np.array([change.seq for change in changes], np.int32),
         np.array([parse_time(change.effective_at) or 0 for change in changes], np.int64),
         _flags([change.provisional for change in changes]),
@@ -127,9 +128,9 @@ def _flags(values: list[bool]) -> npt.NDArray[np.bool_]:
     return np.array(values, np.bool_)
 
 
-def number_of(change: Change) -> int:
-    """Number of the segment after `change`."""
-    return SEGMENT_NONE if change.segment is None else segment_number(change.segment.id)
+def number_of(segment: Segment | PreviousSegment | None) -> int:
+    """Number of a segment in a change record."""
+    return SEGMENT_NONE if segment is None else segment_number(segment.id)
 
 
 def _value(message: Message) -> bytes:

@@ -48,7 +48,7 @@ def load(
             table = file.read_row_group(number)
             if table.num_rows != part.rows:
                 raise Damaged(f"part {number} has {table.num_rows} rows, expected {part.rows}")
-            load_part(state, from_table(table, part.low, state.store.rows))
+            load_part(state, from_table(table, manifest.format, part.low, state.store.rows))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise Damaged(str(error)) from error
     finish_load(

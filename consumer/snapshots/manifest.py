@@ -9,8 +9,8 @@ from msgspec import Meta
 
 Natural = Annotated[int, Meta(ge=0)]
 
-#: Version of manifest and columns; a program reads its own and those before.
-FORMAT: Final = 1
+#: Version of manifest and columns; a program reads its own and those before. 2: the column `left`.
+FORMAT: Final = 2
 
 
 class ManifestPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +70,7 @@ def decode(data: bytes) -> Manifest:
         if not isinstance(head, dict) or not isinstance(head.get("format"), int):
             raise ValueError("no manifest")
         if head["format"] > FORMAT:
-            raise ValueError(f"format {head['format']} is of a later version; this one reads {FORMAT}")
+            raise ValueError(f"format {head['format']} is of a later version; this one reads up to {FORMAT}")
         manifest = msgspec.convert(head, Manifest)
     except msgspec.DecodeError as error:
         raise ValueError(f"no manifest: {error}") from None

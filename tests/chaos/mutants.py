@@ -31,7 +31,7 @@ from consumer.snapshots import SnapshotStore, loader
 from consumer.snapshots.manifest import Manifest
 from consumer.transaction import TransactionalOutput
 from consumer.worker import Worker
-from online_model import state_columns
+from online_model import rebuild, state_columns
 from online_model.engine import Engine, PartitionStep, Step
 from online_model.intake import Release
 from online_model.model import Model
@@ -274,6 +274,11 @@ def _published_late() -> None:
     patch(reapply._Group, "takes", lambda self, records: True)
 
 
+def _left_forgotten() -> None:
+    """What is applied again has moved from nowhere."""
+    patch(rebuild, "segment_left", lambda previous, segment: np.zeros_like(segment))
+
+
 def _command_passed_over() -> None:
     """Whatever is published moves on behind commands that are still to be carried out."""
     publish = CoordinatorProcess.publish
@@ -330,6 +335,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "goes on with a producer whose requests may be under way", "stray_end", _keeps_producer
     ),
     "published_late": Mutant("reads features after later events", "kills", _published_late),
+    "left_forgotten": Mutant("replays moves without the segment left", "kills", _left_forgotten),
     "command_passed_over": Mutant(
         "forgets a command with the next publication", "recalibrations", _command_passed_over
     ),

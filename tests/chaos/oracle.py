@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from consumer.topics import TopicNames
+from online_model.active_model import segment_number
 from schemas.internal import AuditRecord
 from schemas.internal import from_json as record_from_json
 from tests.chaos.observer import Observer, checksum
@@ -223,7 +224,18 @@ def _latest(outcome: Outcome) -> list[str]:
         body = last.get(customer.encode(), {"seq": 0})
         if row[1] != body["seq"]:
             problems.append(f"{customer}: seq {row[1]} in memory, {body['seq']} published")
+        elif row[1] and row[3] != _left(body):
+            problems.append(f"{customer}: left {row[3]} in memory, {_left(body)} by the last change")
     return problems[:_FEW]
+
+
+def _left(change: dict[str, Any]) -> int:
+    """The segment left, if `change` is a move between two segments with a centroid."""
+    before, after = (
+        0 if change[name] is None else segment_number(change[name]["id"])
+        for name in ("previous_segment", "segment")
+    )
+    return before if before > 0 and after > 0 else 0
 
 
 def same_readers(observer: Observer, outcome: Outcome) -> list[str]:

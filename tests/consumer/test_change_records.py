@@ -22,7 +22,8 @@ def moved(old: int, new: int) -> ChangeBatch:
     return ChangeBatch(
         customer_ids=[b"c"], change=one.astype(np.uint8), cause=np.full(1, 3, np.uint8),
         old=np.full(1, old, np.int16), new=np.full(1, new, np.int16), old_since_us=np.zeros(1, np.int64),
-        seq=np.full(1, 2, np.int32), margin=one / 2, runner_up=np.full(1, old, np.int16),
+        left=np.zeros(1, np.int16), seq=np.full(1, 2, np.int32), margin=one / 2,
+        runner_up=np.full(1, old, np.int16),
         provisional=np.zeros(1, np.bool_), actionable=np.ones(1, np.bool_),
         driver=np.full((1, 3), -1, np.int32), before=none, after=none, contribution=none,
         trigger_topic=np.full(1, -1, np.int16), trigger_offset=np.full(1, -1, np.int64),

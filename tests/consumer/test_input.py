@@ -6,14 +6,16 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer import kafka_clients
+from consumer.errors import Fenced
 from consumer.input import N_TOPICS, Input
 from consumer.kafka_clients import are_left_behind, leave_behind, leave_group
 from schemas.records import RawRecords
@@ -143,3 +145,13 @@ def test_a_process_that_ends_does_not_close_its_members(monkeypatch: pytest.Monk
     kept = consumer()
     assert kept is not None
     assert not kept.is_closed
+
+
+@pytest.mark.parametrize("error", [KafkaError(KafkaError._FATAL), KafkaError(KafkaError._STATE, fatal=True)])
+def test_a_member_that_was_fenced_ends(error: KafkaError) -> None:
+    """The client tells it by a code, without the flag of a fatal error."""
+    source, _ = live_input(1)
+    message: Any = SimpleNamespace(error=lambda: error, topic=lambda: None, partition=lambda: None)
+    with pytest.raises(Fenced) as fenced:
+        source._is_record(message)
+    assert "app.instance" in fenced.value.fix

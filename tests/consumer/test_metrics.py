@@ -11,8 +11,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.drift_figures import DriftFigures, figures_of
-from consumer.metric_table import DRIFT_LABELLED, DRIFT_OVERALL
-from consumer.metrics import METRICS, MIN_DRIFT_SAMPLES, Metrics, Outcome, Stage, State, reference
+from consumer.metric_table import DRIFT_LABELLED, DRIFT_OVERALL, Recalibrated
+from consumer.metrics import METRICS, MIN_DRIFT_SAMPLES, Metrics, Outcome, Stage, State
 from online_model.distance import nearest
 from online_model.drift import measure
 from online_model.fold import add_rows, empty, gauge_of
@@ -92,7 +92,7 @@ def test_a_commit_is_one_observation(metrics: Metrics) -> None:
     metrics.record_stages({Stage.DECODE: 0.001, Stage.COMMIT: 0.003})
     metrics.record_abort()
     metrics.record_rebuild("slow")
-    metrics.record_scans(2, 1000)
+    metrics.record_scans([3, 5], 1000)
     metrics.record_rebalance("assigned", 12)
     assert value(metrics, "commits_total") == 1
     assert value(metrics, "commit_duration_seconds_bucket", le="0.005") == 1
@@ -167,17 +167,18 @@ def test_alarms_come_and_go(metrics: Metrics) -> None:
     assert value(metrics, "drift_alarm", kind="psi", subject="mou_30d", severity="watch") is None
 
 
-def test_age_and_stays(metrics: Metrics) -> None:
-    """An age that is not known is absent; stays are counted from zero."""
+def test_age_and_moves(metrics: Metrics) -> None:
+    """An age that is not known is absent; moves are counted from zero, flaps apart from others."""
     metrics.set_model_age(86_400_000_000)
     assert value(metrics, "model_age_seconds") == 86_400
     metrics.set_model_age(None)
     assert math.isnan(value(metrics, "model_age_seconds") or 0.0)
-    assert value(metrics, "segment_moves_total", stay="short") == 0
-    metrics.record_stays(2, 5)
-    metrics.record_stays(1, 0)
-    assert value(metrics, "segment_moves_total", stay="short") == 3
-    assert value(metrics, "segment_moves_total", stay="long") == 5
+    assert value(metrics, "segment_moves_total", kind="flap") == 0
+    assert value(metrics, "segment_moves_total", kind="other") == 0
+    metrics.record_moves(2, 5)
+    metrics.record_moves(1, 0)
+    assert value(metrics, "segment_moves_total", kind="flap") == 3
+    assert value(metrics, "segment_moves_total", kind="other") == 5
 
 
 def test_two_processes_in_one_program_do_not_share_metrics(metrics: Metrics) -> None:
@@ -187,6 +188,12 @@ def test_two_processes_in_one_program_do_not_share_metrics(metrics: Metrics) -> 
     assert value(metrics, "commits_total") == 0
 
 
-def test_the_reference_lists_every_metric() -> None:
-    """The documentation's table comes from the same source."""
-    assert [m.name for m in METRICS if f"`segmenter_{m.name}`" not in reference()] == []
+def test_what_came_of_recalibrations_is_counted_from_zero(metrics: Metrics) -> None:
+    """And a scan says when, for the partitions that are owned."""
+    assert value(metrics, "recalibrations_total", outcome="failed") == 0
+    metrics.record_recalibrations(Recalibrated.FAILED, 2)
+    assert value(metrics, "recalibrations_total", outcome="failed") == 2
+    metrics.record_scans([3], 10)
+    assert (value(metrics, "scan_timestamp_seconds", partition="3") or 0) > 1e9
+    metrics.forget_partitions()
+    assert value(metrics, "scan_timestamp_seconds", partition="3") is None

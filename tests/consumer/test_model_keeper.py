@@ -24,10 +24,11 @@ GAP = Alarm("missing", "age", "watch", "age is missing", withholds=True)
 
 
 class Coordinator:
-    """The newest version and the alarms."""
+    """The newest version and the alarms; `event_time_us` is that of its last scan."""
 
     def __init__(self, newest: Model) -> None:
         self.model = newest
+        self.event_time_us = newest.created_us
         self.alarms: list[Alarm] = []
 
     def adopt(self, adopted: Model) -> None:
@@ -41,6 +42,7 @@ class FakeChild:
 
     begun: list[str] = field(default_factory=list)
     answer: Answer | None = None
+    closed: int = 0
 
     def __call__(self, _: object, task: SimpleNamespace, __: str) -> FakeChild:
         """Begins."""
@@ -53,6 +55,7 @@ class FakeChild:
 
     def close(self) -> None:
         """Ends."""
+        self.closed += 1
 
 
 @dataclass
@@ -152,3 +155,36 @@ def test_a_command_that_cannot_be_carried_out_is_done(scene: Scene) -> None:
     damaged = cast("Any", command("rollback", note="no model in it"))
     outcome = scene.keeper.poll([damaged])
     assert (outcome.models, outcome.done) == ([], [damaged])
+
+
+def test_without_partitions_time_is_that_of_the_scans(scene: Scene) -> None:
+    """A coordinator that reads no events has the same schedule."""
+    scene.keeper._core.engine.partitions.clear()
+    scene.coordinator.event_time_us = int(T0 + 29.9 * DAY_US)
+    scene.keeper.poll([])
+    assert scene.child.begun == []
+    scene.coordinator.event_time_us = int(T0 + 30 * DAY_US)
+    scene.keeper.poll([])
+    assert len(scene.child.begun) == 1
+
+
+def test_what_another_owner_has_done_is_not_done_again(scene: Scene) -> None:
+    """A version of the same command ends the recalibration that had begun for it here; folds do not."""
+    record = command("recalibrate")
+    scene.keeper.poll([record])
+    scene.keeper.adopted(model(2, kind="folded", created_us=T0))
+    assert scene.child.closed == 0
+    scene.keeper.adopted(model(3, command=record.id, created_us=T0))
+    assert scene.child.closed == 1
+    scene.child.answer = Answer(problem="too late")
+    assert scene.keeper.poll([record]).done == [record]
+    assert len(scene.child.begun) == 1
+
+
+def test_a_command_outlives_a_version_that_came_between(scene: Scene) -> None:
+    """Somebody took a version back meanwhile: the recalibration begins again, from what is there now."""
+    record = command("recalibrate")
+    scene.keeper.poll([record])
+    scene.keeper.adopted(model(2, kind="restored", command="other", created_us=T0))
+    assert scene.keeper.poll([record]).done == []
+    assert len(scene.child.begun) == 2

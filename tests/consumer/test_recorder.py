@@ -9,10 +9,13 @@ from consumer.config_sources import load_config
 from consumer.core import Core
 from consumer.http import Health
 from consumer.metrics import Metrics
+from consumer.model_figures import ModelFigures
 from consumer.recorder import Recorder
 from online_model.coordinator import Report
 from online_model.model import Model
+from tests.online_model.streams import DAY, T0
 from tests.online_model.test_coordinator import statistics
+from tests.online_model.test_flaps import LOW, MIDDLE, Scene
 from tests.online_model.tiny import model
 
 HOUR_S = 3600
@@ -23,7 +26,8 @@ def recorder() -> Recorder:
     """Of a process without partitions; scans are hourly."""
     core = Core(load_config(None, {}, {}), 1)
     metrics = Metrics(("usage", "billing", "customer"), "1.2.3")
-    return Recorder(core, lambda: None, metrics, Health(60.0), {})
+    figures = ModelFigures(core, metrics, {}, lambda: False)
+    return Recorder(core, lambda: None, metrics, Health(60.0), {}, figures)
 
 
 def scanned(recorder: Recorder, first: int, n: int) -> None:
@@ -70,3 +74,14 @@ def test_without_a_model_there_is_nothing_to_show(recorder: Recorder) -> None:
     recorder.look_around()
     assert value(recorder, "drift_samples") == 0
     assert recorder.status()["alarms"] == []
+
+
+def test_flaps_are_counted_apart(recorder: Recorder) -> None:
+    """There, and twice back and forth: of three moves two are flaps."""
+    scene = Scene()
+    for day, megabytes in enumerate([LOW, MIDDLE, LOW, MIDDLE]):
+        now = T0 + day * DAY
+        step = scene.world.engine.step(scene.world.log.poll([scene.event("c", megabytes, now)]), now)
+        recorder._record_changes(step)
+    assert value(recorder, "segment_moves_total", kind="flap") == 2
+    assert value(recorder, "segment_moves_total", kind="other") == 1

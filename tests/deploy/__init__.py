@@ -1,1 +1,1 @@
-"""What the service is deployed with."""
+"""Tests of what runs and watches the service."""

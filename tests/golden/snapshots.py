@@ -40,13 +40,14 @@ def content(state: PartitionState) -> dict[str, Any]:
     """What a snapshot means, whatever its columns are: features bit by bit, and what was published."""
     rows = np.arange(state.index.n, dtype=np.int32)
     raw = evaluate(state.store.rows, rows, state.watermark_us, TINY, np.full(TINY.columns.n, 0.5)).raw
-    hot = state.store.rows.hot
+    hot, left = state.store.rows.hot, state.store.rows.left
     return {
         "erased": {key.hex(): cut for key, cut in state.erased.items()},
         "first_watermark_us": state.first_watermark_us,
         "customers": [
             {"id": customer.decode(), "features": [float(value).hex() for value in raw[row]]}
             | {name: int(hot[name][row]) for name in _HOT}
+            | {"left": int(left[row])}
             for row, customer in zip(rows.tolist(), state.index.ids(rows), strict=True)
         ],
     }

@@ -82,6 +82,7 @@ def published(step: PartitionStep) -> Published | None:
     return Published(
         StringColumn.from_bytes([changes.customer_ids[i] for i in at]),
         changes.new[at],
+        changes.old[at],
         changes.seq[at],
         np.full(len(at), step.watermark_us),
         changes.provisional[at],

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.model import Model
 from online_model.partition import PartitionState
 from online_model.rows import LIVE
 from online_model.state_columns import PartBuffer, RowPart
 from tests.online_model.streams import HOUR, T0, Event
 from tests.online_model.test_rebuild import Run, contents, kept, restore
-from tests.online_model.tiny import World
+from tests.online_model.tiny import World, listed, model
 
 NOW = T0 + 3 * HOUR
 
 
-def play(steps: list[list[Event]], copies: dict[int, int]) -> tuple[Run, list[tuple[int, RowPart]]]:
-    """Takes `steps`; after step n, the part of one row that begins at ``copies[n]`` is copied."""
+def play(
+    steps: list[list[Event]], copies: dict[int, int], given: Model | None = None
+) -> tuple[Run, list[tuple[int, RowPart]]]:
+    """Takes `steps` with a model; after step n, the part of one row from ``copies[n]`` on is copied."""
     run = Run([])
+    if given is not None:
+        run.world.engine.offer_model(given)
     parts: list[tuple[int, RowPart]] = []
     for n, events in enumerate(steps, 1):
         poll = run.world.log.poll(events)
@@ -81,6 +86,25 @@ def test_two_lives_in_two_parts() -> None:
     world = restore(run, parts, 1)
     assert contents(world.engine.partitions[0]) == contents(run.state)
     assert world.engine.partitions[0].index.n == run.state.index.n
+
+
+def test_a_life_that_ends_and_begins_in_one_commit() -> None:
+    """The second life has moved from nowhere, whatever the row held before the commit."""
+    event = World().event
+    run, parts = play(
+        [
+            [event("bob", "data", T0, megabytes=100.0)],
+            [
+                event("bob", "closed", T0 + HOUR) | {"event_id": "b2"},
+                event("bob", "care_contact", T0 + 2 * HOUR, channel="app") | {"event_id": "b3"},
+            ],
+        ],
+        {1: 0},
+        model(),
+    )
+    world = restore(run, parts, 1)
+    assert [(change["old"], change["new"]) for change in listed(run.commits[1][1])] == [(2, 0), (0, 1)]
+    assert contents(world.engine.partitions[0]) == contents(run.state)
 
 
 def test_no_trace_of_an_erased_customer_in_a_part() -> None:

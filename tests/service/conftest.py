@@ -17,7 +17,16 @@ from consumer.brokers import Broker
 from consumer.kafka_clients import make_producer, plain_producer_settings
 from consumer.simulator import Faults, KafkaFeed, Simulation, SimulationSettings, Truth
 from online_model.model import Model
-from tests.service.world import PARTITIONS, Record, World, features, is_settled, published, turn_until
+from tests.service.world import (
+    PARTITIONS,
+    Membership,
+    Record,
+    World,
+    features,
+    is_settled,
+    published,
+    turn_until,
+)
 
 
 @dataclass(slots=True, repr=False)
@@ -31,7 +40,7 @@ class Run:
     changes: Counter[tuple[str, str]]
     model: Model
     features: dict[bytes, npt.NDArray[np.float64]]
-    published: dict[bytes, tuple[int, int, int]]
+    published: dict[bytes, Membership]
     held: set[tuple[int, int]]
     answers: dict[str, tuple[int, str]]
     committed: dict[tuple[str, int], int]

@@ -292,7 +292,7 @@ def test_the_status_page_tells_where_it_stands(run: Run) -> None:
     body = load_json(run.answers["/status"][1])
     assert body["ready"]
     assert body["model"]["version"] == run.model.version
-    assert sum(body["segments"].values()) == sum(segment != 0 for segment, _, _ in run.published.values())
+    assert sum(body["segments"].values()) == sum(row.segment != 0 for row in run.published.values())
     places = {
         (topic, int(partition)): offset
         for partition, state in body["partitions"].items()

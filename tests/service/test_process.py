@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -30,8 +31,8 @@ from tests.service.world import PARTITIONS, World, check_chain
 pytestmark = pytest.mark.kafka
 
 
-def arguments(world: World, **settings: object) -> list[str]:
-    """Command line of `segmenter run` on the world's topics."""
+def arguments(world: World, command: Sequence[str] = ("run",), **settings: object) -> list[str]:
+    """Command line of `segmenter run`, or another command, on the world's topics."""
     config = world.config
     chosen = {
         "kafka.bootstrap": config.kafka.bootstrap,
@@ -43,17 +44,19 @@ def arguments(world: World, **settings: object) -> list[str]:
         "http.port": 0,
         "watermark.idle_grace_s": "null",
     } | {name.replace("__", "."): value for name, value in settings.items()}
-    return ["run", *(part for name, value in chosen.items() for part in ("--set", f"{name}={value}"))]
+    return [*command, *(part for name, value in chosen.items() for part in ("--set", f"{name}={value}"))]
 
 
 class Process:
-    """A `segmenter run`, its log in a file; killed at the end if it still runs."""
+    """A `segmenter run`, or `command`, its log in a file; killed at the end if it still runs."""
 
-    def __init__(self, world: World, log: Path, **settings: object) -> None:
+    def __init__(
+        self, world: World, log: Path, command: Sequence[str] = ("run",), **settings: object
+    ) -> None:
         self._log = log
-        command = [sys.executable, "-m", "consumer.cli", *arguments(world, **settings)]
+        line = [sys.executable, "-m", "consumer.cli", *arguments(world, command, **settings)]
         with log.open("wb") as sink:
-            self.process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(line, stdout=sink, stderr=subprocess.STDOUT)
 
     @property
     def text(self) -> str:
@@ -118,7 +121,7 @@ def test_a_killed_process_leaves_neither_gap_nor_double(world: World, tmp_path: 
 
     The third process is stopped by SIGTERM: exit code 0, and its last turn is committed.
     """
-    small = {"commit__max_events": 100, "commit__interval_ms": 5}
+    small: dict[str, Any] = {"commit__max_events": 100, "commit__interval_ms": 5}
     for number in range(2):
         before = end_of(world, world.names.audit)
         with Process(world, tmp_path / f"{number}.log", **small) as process:

@@ -43,6 +43,7 @@ def carry_out(service: Service, record: CommandRecord) -> None:
     send(service.config, record)
     send(service.config, record)
     keeper, coordinator = service.keeper, service.worker._parts.coordinator
+    assert coordinator is not None
     turn_until(service, lambda: record.id in keeper._settled and not coordinator.commands)
     turn_until(service, lambda: is_settled(service))
     coordinator._publishing.settle()  # what came of it is visible

@@ -20,6 +20,7 @@ from schemas.times import format_time
 from tests.service.conftest import Run
 from tests.service.world import (
     PARTITIONS,
+    Membership,
     Record,
     World,
     check_chain,
@@ -61,14 +62,14 @@ class Restarts:
 
     idle_totals: npt.NDArray[np.int64]
     idle_features: dict[bytes, npt.NDArray[np.float64]]
-    idle_published: dict[bytes, tuple[int, int, int]]
+    idle_published: dict[bytes, Membership]
     closed: bytes
     forgotten: bytes
     revived: bytes
     aborts: int
     totals: npt.NDArray[np.int64]
-    before: tuple[dict[bytes, npt.NDArray[np.float64]], dict[bytes, tuple[int, int, int]]]
-    after: tuple[dict[bytes, npt.NDArray[np.float64]], dict[bytes, tuple[int, int, int]]]
+    before: tuple[dict[bytes, npt.NDArray[np.float64]], dict[bytes, Membership]]
+    after: tuple[dict[bytes, npt.NDArray[np.float64]], dict[bytes, Membership]]
     changes: list[Record]
     current: list[Record]
 
@@ -172,17 +173,17 @@ def test_a_restart_rebuilds_every_feature(run: Run, restarts: Restarts) -> None:
 
 
 def test_a_restart_keeps_what_was_published(run: Run, restarts: Restarts) -> None:
-    """Segment, sequence number and since of all customers are those before the restart."""
+    """Segment, sequence number, since and segment left of all customers are those before the restart."""
     assert published_only(restarts.idle_published) == published_only(run.published)
     assert published_only(restarts.after[1]) == published_only(restarts.before[1])
 
 
-def published_only(rows: dict[bytes, tuple[int, int, int]]) -> dict[bytes, tuple[int, int, int]]:
-    """Segment and seq of everybody ever published, since where there is a segment."""
+def published_only(rows: dict[bytes, Membership]) -> dict[bytes, Membership]:
+    """That of everybody ever published; since where there is a segment."""
     return {
-        key: (segment, seq, since if segment != SEGMENT_NONE else 0)
-        for key, (segment, seq, since) in rows.items()
-        if seq
+        key: row if row.segment != SEGMENT_NONE else row._replace(since_us=0)
+        for key, row in rows.items()
+        if row.seq
     }
 
 

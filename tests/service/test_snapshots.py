@@ -19,13 +19,16 @@ from consumer.errors import StateUnknown
 from consumer.log_reader import LogReader
 from consumer.service import Service
 from consumer.snapshots import SnapshotStore
+from online_model.rows import SEGMENT_NONE
 from tests.online_model.test_rebuild import contents
 from tests.service.conftest import Run, simulation, world_with_model
 from tests.service.world import (
     PARTITIONS,
+    Membership,
     World,
     check_chain,
     is_settled,
+    published,
     snapshot_folder,
     turn_until,
 )
@@ -66,6 +69,7 @@ class Halfway:
     world: World
     end_us: int
     before: States
+    published: dict[bytes, Membership]
     folder: Path
 
     @property
@@ -103,8 +107,9 @@ def halfway(run: Run, kafka: Broker) -> Halfway:
         for _ in range(6):
             service.worker.run_once()
         service.worker.finish()
-        before = states(service)
-    return Halfway(world, end_us, before, Path(world.config.snapshots.uri) / world.config.app.name)
+        before, members = states(service), published(service.core)
+    folder = Path(world.config.snapshots.uri) / world.config.app.name
+    return Halfway(world, end_us, before, members, folder)
 
 
 def test_a_snapshot_and_a_replay_are_the_state(halfway: Halfway) -> None:
@@ -194,6 +199,26 @@ def test_without_any_snapshot_the_input_is_read_again(halfway: Halfway) -> None:
     after, found = restored(world, halfway.end_us)
     assert found == {"input": PARTITIONS}
     assert after == halfway.before
+
+
+def test_without_old_changes_the_current_topic_tells_who_is_where(
+    halfway: Halfway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segment, number, since and the segment left of everybody who is in one, without snapshots as well."""
+    world, real = halfway.elsewhere(), LogReader.bounds
+    shutil.rmtree(world.config.snapshots.uri)
+
+    def gone(self: LogReader, topic: str, partition: int) -> tuple[int, int]:
+        low, high = real(self, topic, partition)
+        return (high, high) if topic == world.names.changes else (low, high)
+
+    monkeypatch.setattr(LogReader, "bounds", gone)
+    with world.service(halfway.end_us) as service:
+        turn_until(service, lambda: len(service.core.engine.partitions) == PARTITIONS)
+        found = published(service.core)
+    members = {key: row for key, row in halfway.published.items() if row.segment != SEGMENT_NONE}
+    assert sum(row.left > 0 for row in members.values()) > 5
+    assert {key: found[key] for key in members} == members
 
 
 def test_a_retention_shorter_than_the_snapshot_halts(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ class Workers:
     def start(self, name: str) -> Process:
         """Starts one; commits are small, so that they are many."""
         world = self._world.with_settings(instance=name)
-        small = {"commit__max_events": 500, "commit__interval_ms": 5}
+        small: dict[str, Any] = {"commit__max_events": 500, "commit__interval_ms": 5}
         process = self._stack.enter_context(Process(world, self._folder / f"{name}.log", **small))
         self.running[name] = process
         return process

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -204,15 +204,25 @@ def same_features(a: dict[bytes, npt.NDArray[np.float64]], b: dict[bytes, npt.ND
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
 
 
-def published(core: Core) -> dict[bytes, tuple[int, int, int]]:
-    """Segment, seq and since of every customer that has an id."""
+class Membership(NamedTuple):
+    """What a worker knows of a customer's last change; `left` as in `online_model.rows.Rows`."""
+
+    segment: int
+    seq: int
+    since_us: int
+    left: int
+
+
+def published(core: Core) -> dict[bytes, Membership]:
+    """The membership of every customer that has an id."""
     found = {}
     for state in core.engine.partitions.values():
-        hot = state.store.rows.hot
+        rows = state.store.rows
+        columns = (rows.hot["segment"], rows.hot["seq"], rows.hot["since"], rows.left)
         for row, customer in enumerate(state.index.ids(np.arange(state.index.n))):
             if customer:
-                found[customer] = tuple(int(hot[name][row]) for name in ("segment", "seq", "since"))
-    return cast("dict[bytes, tuple[int, int, int]]", found)
+                found[customer] = Membership(*(int(column[row]) for column in columns))
+    return found
 
 
 def check_chain(changes: Sequence[Record]) -> None:

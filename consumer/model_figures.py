@@ -1,0 +1,82 @@
+"""The model and its drift as metrics and on the status page, in workers and in coordinators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from consumer.core import Core
+from consumer.drift_figures import DriftFigures, figures_of
+from consumer.metric_table import Recalibrated
+from consumer.metrics import Metrics
+from online_model.drift_rule import Alarm
+from online_model.model import origin_of
+
+_log = structlog.get_logger("recorder")
+
+
+class ModelFigures:
+    """What is known about the live model. Alarms are logged once when they come up.
+
+    `outcomes`: how many recalibrations of this process came to what; `has_proposal`: whether one waits.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        metrics: Metrics,
+        outcomes: Mapping[Recalibrated, int],
+        has_proposal: Callable[[], bool],
+    ) -> None:
+        self._core = core
+        self._metrics = metrics
+        self._outcomes = outcomes
+        self._seen: Counter[Recalibrated] = Counter()
+        self._has_proposal = has_proposal
+        self._version = 0
+        self._alarms: set[tuple[str, str, str]] = set()
+
+    def record(self, coordinates: bool) -> None:
+        """Sets the gauges; `coordinates`: whether this process owns the deltas."""
+        active, coordinator = self._core.engine.active, self._core.coordinator
+        self._metrics.set_coordinating(coordinates)
+        if active is not None and active.model.version != self._version:
+            model = active.model
+            self._version = model.version
+            origin = origin_of(model)
+            calibrated_us = model.created_us if origin is None else origin.calibrated_us
+            self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
+        drift, model_behind = coordinator.drift, coordinator.model
+        if model_behind is not None and drift is None:
+            self._metrics.set_drift(DriftFigures(0))
+        elif model_behind is not None and drift is not None and drift.share_distance is not None:
+            self._metrics.set_drift(figures_of(drift, model_behind))
+        self._metrics.set_model_age(coordinator.model_age_us)
+        self._record_alarms(coordinator.alarms)
+        self._metrics.set_proposal(self._has_proposal())
+        for came_of_it, n in self._outcomes.items():
+            self._metrics.record_recalibrations(came_of_it, n - self._seen[came_of_it])
+            self._seen[came_of_it] = n
+
+    def _record_alarms(self, alarms: list[Alarm]) -> None:
+        up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
+        self._metrics.set_alarms(up)
+        for (kind, subject, severity), text in up.items():
+            if (kind, subject, severity) not in self._alarms:
+                write = _log.info if severity == "note" else _log.warning
+                write("drift", kind=kind, severity=severity, reason=text)
+        self._alarms = set(up)
+
+    def status(self) -> dict[str, Any]:
+        """What /status shows of it."""
+        active = self._core.engine.active
+        model = None if active is None else active.model
+        return {
+            "model": None
+            if model is None
+            else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
+            "alarms": [{"severity": a.severity, "reason": a.text} for a in self._core.coordinator.alarms],
+        }

@@ -1,0 +1,1 @@
+"""Running the service: image, stack, Prometheus rules, Grafana boards, runbook."""
