@@ -90,7 +90,7 @@ def test_settings_of_the_image_are_settings() -> None:
 
 def test_kernels_are_looked_for_as_they_were_compiled() -> None:
     """The same processor in both stages, by the same default: else each start compiles."""
-    built = {}
+    built: dict[str, str] = {}
     for step in BUILDER:
         if step.name in ("ARG", "ENV"):
             built |= assignments(step, built)

@@ -217,6 +217,17 @@ def test_alerts_reach_their_receiver(amtool: str, severity: str, receiver: str) 
     assert done.stdout.strip() == receiver
 
 
+def test_alerts_that_silence_others_and_severities_exist() -> None:
+    """What Alertmanager matches by name or severity is what the rules say."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text(encoding="utf-8"))
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    sources = " ".join(matcher for rule in config["inhibit_rules"] for matcher in rule["source_matchers"])
+    assert set(re.findall(r'alertname="(\w+)"', sources)) <= {rule["alert"] for rule in alerts}
+    routed = {re.sub(r"\W|severity", "", route["matchers"][0]) for route in config["route"]["routes"]}
+    assert {rule["labels"]["severity"] for rule in alerts} <= routed
+
+
 def test_grafana_finds_its_source_and_boards() -> None:
     """The source is the stack's Prometheus, boards are read where they are mounted; nobody enters unasked."""
     folder = DEPLOY / "grafana" / "provisioning"
