@@ -37,16 +37,23 @@ RESTARTS: Final = {"topics": "on-failure"}  # it is done when it has succeeded
 
 
 def document(values: dict[str, str] | None = None) -> dict[str, Any]:
-    """The compose file with `values` and the defaults of the other variables."""
+    """The compose file with `values` and the defaults of the other variables, put in as Compose does."""
     given = {PASSWORD: "of a test"} | (values or {})
 
     def value(match: re.Match[str]) -> str:
         assert match[1] in given or match[2] == "-", f"{match[1]} has no default"
         return given.get(match[1], match[3])
 
-    loaded = yaml.safe_load(VARIABLE.sub(value, COMPOSE))
+    def filled(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: filled(inner) for name, inner in part.items()}
+        if isinstance(part, list):
+            return [filled(inner) for inner in part]
+        return VARIABLE.sub(value, part) if isinstance(part, str) else part
+
+    loaded = yaml.safe_load(COMPOSE)
     assert isinstance(loaded, dict)
-    return {name: part for name, part in loaded.items() if not name.startswith("x-")}
+    return {name: filled(part) for name, part in loaded.items() if not name.startswith("x-")}
 
 
 STACK: Final = document()
@@ -124,8 +131,8 @@ def test_ports_are_open_to_this_machine_only(name: str) -> None:
         assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
 
 
-def test_the_order_of_the_start() -> None:
-    """Kafka answers, then the topics are made, then they are used."""
+def test_the_order_of_the_start_and_the_end() -> None:
+    """Kafka answers, then the topics are made, then they are used; all heed a stop."""
     made = {
         "kafka": {"condition": "service_healthy"},
         "topics": {"condition": "service_completed_successfully"},
@@ -133,6 +140,8 @@ def test_the_order_of_the_start() -> None:
     assert SERVICES["topics"]["depends_on"] == {"kafka": made["kafka"]}
     for name in ("segmenter", "simulator"):
         assert SERVICES[name]["depends_on"] == made
+    # As process 1 a program without a handler of its own would not end on SIGTERM.
+    assert all(SERVICES[name]["init"] is True for name in ("topics", "segmenter", "simulator"))
     assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["simulator"]
 
 
@@ -147,6 +156,7 @@ def test_workers_can_be_many() -> None:
 
 def test_environment_and_commands_are_the_products() -> None:
     """Settings load as the service loads them; commands and options are those of the command line."""
+    assert {type(value) for value in SERVICES["segmenter"]["environment"].values()} == {str}
     config = load_config(None, SERVICES["segmenter"]["environment"], {})
     assert config.http.host == "0.0.0.0"
     assert f"{config.http.port}" in SERVICES["segmenter"]["expose"]
