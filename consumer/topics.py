@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
@@ -215,6 +216,25 @@ def input_partitions(admin: Admin, names: TopicNames) -> int:
             f"if they are unused, recreate them with one count; if they are in use, {MOVE_FIX}",
         )
     return counts[names.usage]
+
+
+def newest_input_us(admin: Admin, names: TopicNames) -> int:
+    """Timestamp of the newest input record, microseconds since the epoch; negative if there is none.
+
+    Raises `BrokerUnreachable` or `BrokerRefused`.
+    """
+    counts = _partition_counts(_metadata(admin, Deadline(ADMIN_TIMEOUT_S)))
+    newest: Callable[[], OffsetSpec] = OffsetSpec.max_timestamp
+    asked = {
+        TopicPartition(name, partition): newest()
+        for name in names.inputs
+        for partition in range(counts.get(name, 0))
+    }
+    futures = admin.list_offsets(asked, request_timeout=ADMIN_TIMEOUT_S)
+    try:
+        return max((future.result().timestamp * 1000 for future in futures.values()), default=-1)
+    except KafkaException as exception:
+        raise broker_error(exception.args[0], admin.bootstrap) from exception
 
 
 def cluster_metadata(admin: Admin, timeout_s: float) -> ClusterMetadata:

@@ -15,6 +15,7 @@ from consumer.core import Core, Positions
 from consumer.simulator import EventChunk, Faults, Simulation, SimulationSettings
 from consumer.simulator.records import TOPICS
 from online_model.coordinator import make_first_model
+from online_model.distance import distances
 from online_model.panel import CalibrationPolicy
 from schemas.records import RawRecords
 
@@ -41,6 +42,7 @@ def warm_up(config: Config) -> None:
     _use_small_model(core)
     for chunk in chunks[-2:]:
         _process(core, chunk, offsets)
+    core.engine.partitions[0].index.export(0, 1)  # a part of a snapshot
 
 
 def _process(core: Core, chunk: EventChunk, offsets: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
@@ -64,3 +66,4 @@ def _use_small_model(core: Core) -> None:
     model = make_first_model(population, core.plan, core.strategies, policy, dormant)
     core.engine.offer_model(model)
     core.coordinator.adopt(model)
+    distances(model.centroids, model.centroids, model.scaler.importance)  # a part of recalibrations

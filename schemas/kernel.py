@@ -23,27 +23,58 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _njit: Any = njit
 _function_of: Any = cgutils.get_or_insert_function
 
+_HERE: Final = Path(__file__).parent
+
 #: Packages with kernels, side by side in the file system.
 _PACKAGES: Final = ("schemas", "online_model")
 
 
-def _cache_directory() -> Path:
-    """Where compiled kernels are kept: a directory per version of the sources of all `_PACKAGES`.
+def _version() -> str:
+    """A name per version of the sources of all `_PACKAGES`.
 
     numba checks only the file of the outermost kernel, so after a change to one that is inlined into it the
-    compiled code of before would run on. Where the directory cannot be written, numba looks for another.
+    compiled code of before would run on.
     """
-    here = Path(__file__).parent
     digest = hashlib.sha256()
     for package in _PACKAGES:
-        for source in sorted((here.parent / package).glob("*.py")):
+        for source in sorted((_HERE.parent / package).glob("*.py")):
             digest.update(source.read_bytes())
-    return here / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
+    return f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _lend(compiled: Path, directory: Path) -> None:
+    """Links the files of `compiled` into `directory`, where numba may write: it reads nowhere else.
+
+    So an image brings its kernels along and runs on a read-only file system. A link that numba wants to
+    write is replaced by a file.
+    """
+    for file in sorted(compiled.glob("*/*.nb[ci]")):
+        link = directory / file.parent.name / file.name
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+        except FileExistsError:
+            continue
+        except OSError:  # numba looks for another directory
+            return
+
+
+def _cache_directory(chosen: str) -> Path:
+    """Where compiled kernels are kept: under `chosen` if that is not empty, else beside the sources.
+
+    Where the directory cannot be written, numba looks for another.
+    """
+    version = _version()
+    beside = _HERE / "__pycache__" / version
+    if not chosen:
+        return beside
+    directory = Path(chosen).absolute() / version
+    _lend(beside, directory)
+    return directory
 
 
 _config: Any = config
-if not _config.CACHE_DIR:  # NUMBA_CACHE_DIR is respected
-    _config.CACHE_DIR = str(_cache_directory())
+_config.CACHE_DIR = str(_cache_directory(_config.CACHE_DIR))  # NUMBA_CACHE_DIR is respected
 
 
 #: The GIL released, and divisions as numpy makes them: Python's check for a zero at each of them is a branch

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +104,25 @@ def ibm_set() -> None:
 
     if not ibm.CSV.is_file():
         pytest.skip(f"the IBM set is not at {ibm.FOLDER}")
+
+
+@pytest.fixture(scope="session")
+def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An index that pip reaches, for tests that install packages; else skip."""
+    wheel = ["download", "--no-deps", "--quiet", "--retries=0", "--timeout=10", "setuptools"]
+    folder = tmp_path_factory.mktemp("index")
+    command = [sys.executable, "-m", "pip", *wheel, f"--dest={folder}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"pip reaches no package index here: {done.stderr.strip()[-200:]}")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> str:
+    """Alertmanager's own checker; else skip."""
+    if (found := shutil.which("amtool")) is None:
+        pytest.skip("amtool (of Alertmanager) is not installed")
+    return found
 
 
 def create_topic(broker: Broker, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:

@@ -61,6 +61,15 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         float | None,
         typer.Option(min=0.001, help="Event time per real time, e.g. 3600.", rich_help_panel=_TARGET),
     ] = None,
+    follow: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="So many days of history at once, then events as the clock goes until --days are over; goes "
+            "on after what the topics hold.",
+            rich_help_panel=_TARGET,
+        ),
+    ] = None,
     customers: Annotated[int, typer.Option(min=1, help="Customers, those who join later included.")] = 3000,
     days: Annotated[int, typer.Option(min=1, help="Days of event time.")] = 42,
     start: Annotated[
@@ -140,7 +149,8 @@ def simulate(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Simulate the events of telecom customers: personas, cycles, drift, migration and faults."""
     kafka = kafka or (bootstrap is not None and out is None)
-    _check_target(out, kafka, split, rate, speed)
+    _check_target(out, kafka, split)
+    _check_pace(kafka, rate, speed, follow, start)
     service = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     from consumer.simulator import Drift, Migration, Simulation, SimulationSettings
 
@@ -159,7 +169,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         settings = SimulationSettings(
             customers=customers,
             days=days,
-            start=(start or _first_day(kafka, days)).replace(tzinfo=UTC),
+            start=(start or _first_day(kafka, days if follow is None else follow)).replace(tzinfo=UTC),
             seed=seed,
             new_customer_share=new_customers,
             silent_churn_share=silent_churn,
@@ -174,7 +184,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     place = truth or _beside(out)
     try:
         if out is None:
-            _feed(simulation, service, rate, speed)
+            _feed(simulation, service, rate, speed, follow is not None)
         else:
             _write(simulation, out, split)
     except KeyboardInterrupt:  # the truth then counts what was sent until now
@@ -183,15 +193,23 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     _write_truth(simulation, place)
 
 
-def _check_target(out: str | None, kafka: bool, split: bool, rate: float | None, speed: float | None) -> None:
+def _check_target(out: str | None, kafka: bool, split: bool) -> None:
     if kafka == (out is not None):
         raise ConfigError("it is not clear where the events go", "give either --out FILE or --kafka")
-    if not kafka and (rate is not None or speed is not None):
-        raise ConfigError("--rate and --speed pace Kafka only", "leave them out, or use --kafka")
-    if rate is not None and speed is not None:
-        raise ConfigError("--rate and --speed are two paces", "give one of them")
     if split and (kafka or out == "-"):
         raise ConfigError("--split needs a directory", "give --out DIRECTORY")
+
+
+def _check_pace(
+    kafka: bool, rate: float | None, speed: float | None, follow: int | None, start: datetime | None
+) -> None:
+    paces = [pace for pace in (rate, speed, follow) if pace is not None]
+    if not kafka and paces:
+        raise ConfigError("--rate, --speed and --follow pace Kafka only", "leave them out, or use --kafka")
+    if len(paces) > 1:
+        raise ConfigError("--rate, --speed and --follow are paces", "give one of them")
+    if follow is not None and start is not None:
+        raise ConfigError("--follow says when the run starts", "leave --start out")
 
 
 def _first_day(kafka: bool, days: int) -> datetime:
@@ -255,13 +273,16 @@ def _write(simulation: Simulation, out: str, split: bool) -> None:
     typer.echo(f"{written} events: {out}", err=True)
 
 
-def _feed(simulation: Simulation, config: Config, rate: float | None, speed: float | None) -> None:
+def _feed(
+    simulation: Simulation, config: Config, rate: float | None, speed: float | None, follow: bool
+) -> None:
     """Send the run to the input topics; pace and progress are looked after here."""
     from consumer import kafka_clients, topics
     from consumer.simulator import KafkaFeed
 
     names = topics.TopicNames.with_prefix(config.topics.prefix)
-    partitions = topics.input_partitions(kafka_clients.make_admin(config), names)
+    admin = kafka_clients.make_admin(config)
+    partitions = topics.input_partitions(admin, names)
     with _readable_errors():
         feed = KafkaFeed(
             kafka_clients.plain_producer_settings(config),
@@ -272,7 +293,11 @@ def _feed(simulation: Simulation, config: Config, rate: float | None, speed: flo
             topic_prefix=config.topics.prefix,
         )
     with ThreadPoolExecutor(1, "simulator") as thread, _progress(simulation) as report:
-        running = thread.submit(feed.run)
+        if follow:
+            feed.skip(topics.newest_input_us(admin, names))
+            running = thread.submit(feed.follow, _now_us)
+        else:
+            running = thread.submit(feed.run)
         try:
             while wait([running], _PROGRESS_EVERY_S).not_done:
                 report(feed.sent, feed.position_us)
@@ -280,6 +305,10 @@ def _feed(simulation: Simulation, config: Config, rate: float | None, speed: flo
         finally:
             _close(feed)
     typer.echo(f"{feed.sent} events: {config.kafka.bootstrap}", err=True)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _close(feed: KafkaFeed) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,8 +45,8 @@ class KafkaFeed:
     of the input topics is needed for misrouted records. `topic_prefix` goes before the topic names
     of the contract.
 
-    Call `step` to send by hand, or `run` (in a thread of the caller's, if it shall not wait); then
-    `close`. Not thread-safe: one thread sends. `stop` and the counters are for the others.
+    Call `step` to send by hand, or `run` or `follow` (in a thread of the caller's, if it shall not wait);
+    then `close`. Not thread-safe: one thread sends. `stop` and the counters are for the others.
     """
 
     def __init__(
@@ -126,8 +126,24 @@ class KafkaFeed:
                 continue
             self._stopping.wait(TICK_S)
 
+    def skip(self, until_us: int) -> None:
+        """Pass over what arrives before that instant, without sending it."""
+        while self._chunk is not None and self._chunk.end_us <= until_us:
+            self._chunk, self._row = next(self._chunks, None), 0
+        if self._chunk is not None:
+            self._row = max(self._row, int(np.searchsorted(self._chunk.arrival_us, until_us)))
+
+    def follow(self, now_us: Callable[[], int]) -> None:
+        """Send what has arrived by the clock: the past at once, the rest as it comes.
+
+        Returns when the whole run is sent, or stopped. The chosen pace does not matter.
+        """
+        while not self.done and not self._stopping.is_set():
+            if self.step(now_us(), limit=POLL_EVERY) < POLL_EVERY:
+                self._stopping.wait(TICK_S)
+
     def stop(self) -> None:
-        """Make `run` return within a tick."""
+        """Make `run` or `follow` return within a tick."""
         self._stopping.set()
 
     def close(self, timeout_s: float = 30.0) -> None:

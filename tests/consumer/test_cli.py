@@ -74,6 +74,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (("simulate", "-o", "-", "--currency", "euro"), ExitCode.CONFIG, "'euro'"),
         (("simulate", "-o", "-", "--start", "9999-12-30"), ExitCode.CONFIG, "1990 and 2185"),
         (("simulate", "--kafka", "--rate", "1", "--speed", "2"), ExitCode.CONFIG, "one of them"),
+        (("simulate", "--kafka", "--follow", "1", "--start", "2026-01-05"), ExitCode.CONFIG, "--start out"),
         (("simulate", "-o", "/dev/null/x", "--customers", "5"), ExitCode.DATA, "/dev/null/x cannot"),
         (("replay", "/absent.ndjson", "-o", "out"), ExitCode.DATA, "/absent.ndjson does not exist"),
         (("replay", "-", "-", "-o", "out"), ExitCode.DATA, "given twice"),
@@ -239,6 +240,9 @@ def test_topics_and_doctor_and_simulate_on_kafka(
     run = ["--customers", "50", "--days", "3", "--faults", "realistic", "--truth", str(truth)]
     assert execute(["simulate", *where, *run, "--rate", "20000"]) == ExitCode.OK
     assert _records(kafka, prefix) == Truth.read(truth).sent.total > 500
+    follow = ["--customers", "50", "--days", "3", "--follow", "3"]
+    assert execute(["simulate", *where, *follow]) == ExitCode.OK
+    assert _records(kafka, prefix) == Truth.read(truth).sent.total, "what is there is not sent again"
     today = pd.Timestamp.now("UTC").normalize()
     first = Truth.read(truth).customers["activated_at"].min()
     assert first in (today - pd.Timedelta(days=3), today - pd.Timedelta(days=4)), "not of the last days"

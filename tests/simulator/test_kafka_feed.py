@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -82,6 +83,39 @@ def test_a_limit_cuts_a_step() -> None:
     assert feed.step(SETTINGS.end_us) == len(expected()) - 7
     assert feed.done
     assert [v for _, v, *_ in producer.sent] == [v for _, v, *_ in expected()]
+
+
+def test_what_is_skipped_is_not_sent() -> None:
+    """After `skip`, inside a chunk or beyond some, the first record is the first that arrives then."""
+    for days in (0.3, 2.0, 2.7):
+        producer = MemoryProducer()
+        feed = KafkaFeed(producer, Simulation(SETTINGS), partitions=4)
+        until_us = SETTINGS.start_us + int(days * 86_400_000_000)
+        feed.skip(until_us)
+        feed.skip(SETTINGS.start_us)  # never back
+        feed.step(SETTINGS.end_us)
+        later = sum(a >= until_us for c in Simulation(SETTINGS).chunks() for a in c.arrival_us.tolist())
+        assert [v for _, v, *_ in producer.sent] == [v for _, v, *_ in expected()[-later:]]
+    feed.skip(SETTINGS.end_us)
+    assert feed.done
+
+
+def test_following_the_clock_sends_the_past_at_once_and_nothing_of_the_future() -> None:
+    """What has arrived by the clock is sent, again and again, until the run or the patience is over."""
+    producer = MemoryProducer()
+    feed = KafkaFeed(producer, Simulation(SETTINGS), partitions=4)
+    sent_by: list[tuple[int, int]] = []
+
+    def clock() -> int:
+        """Half a day later each time it is asked."""
+        now_us = SETTINGS.start_us + len(sent_by) * 43_200_000_000
+        sent_by.append((now_us, len(producer.sent)))
+        return now_us
+
+    feed.follow(clock)
+    assert [v for _, v, *_ in producer.sent] == [v for _, v, *_ in expected()]
+    for (now_us, _), (_, n_sent) in pairwise(sent_by):
+        assert n_sent == sum(timestamp * 1000 < now_us for *_, timestamp in expected())
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
