@@ -24,7 +24,11 @@ _POLL_S = 0.02
 
 @dataclass(slots=True)
 class Start:
-    """Seconds of one start, from the kill on; `load_s` and `replay_s` are summed over the partitions."""
+    """Seconds of one start, from the kill on; `load_s` and `replay_s` are summed over the partitions.
+
+    `user_s`, `system_s`: processor time of the process until it was live. Much of the system's says that the
+    memory was slow to come, little of both that it waited.
+    """
 
     started_s: float
     assigned_s: float
@@ -33,6 +37,8 @@ class Start:
     audit_s: float
     load_s: float
     replay_s: float
+    user_s: float
+    system_s: float
     sources: dict[str, int] = field(default_factory=dict)
 
 
@@ -88,6 +94,7 @@ class Worker:
         killed = self.kill()
         self.start()
         live = _instant(self.wait_for("partitions live"))
+        user_s, system_s = self._processor()
         serving, assigned = (_instant(self.wait_for(event)) for event in ("serving", "partitions assigned"))
         restored = self.lines("partition restored")
         sources: dict[str, int] = {}
@@ -105,8 +112,18 @@ class Worker:
             audit_s=audit_s,
             load_s=load_s,
             replay_s=replay_s,
+            user_s=user_s,
+            system_s=system_s,
             sources=sources,
         )
+
+    def _processor(self) -> tuple[float, float]:
+        """Seconds in the program and in the kernel so far."""
+        assert self._process is not None
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        ticks = stat.rsplit(")", 1)[1].split()
+        per_s = os.sysconf("SC_CLK_TCK")
+        return int(ticks[11]) / per_s, int(ticks[12]) / per_s
 
     def metrics(self) -> dict[str, float]:
         """Values by name, labels in braces."""

@@ -26,7 +26,17 @@ from tests.bench._source import Source
 
 HISTORY_DAYS: Final = 30
 _SEED: Final = 11
-_PHASES: Final = ("started_s", "assigned_s", "restored_s", "audit_s", "load_s", "replay_s", "live_s")
+_PHASES: Final = (
+    "started_s",
+    "assigned_s",
+    "restored_s",
+    "audit_s",
+    "load_s",
+    "replay_s",
+    "live_s",
+    "user_s",
+    "system_s",
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
