@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import json
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +29,8 @@ MIN_CLIENT_VERSION: Final = (2, 13, 2)
 MAX_CLOCK_SKEW_S: Final = 5.0
 
 CONNECT_TIMEOUT_S: Final = 5.0
+#: A worker on the port answers within this time, or is taken for something else.
+PROBE_TIMEOUT_S: Final = 2.0
 TRANSACTION_TIMEOUT_S: Final = 20.0  # the first one ever makes the brokers create an internal topic
 
 
@@ -118,6 +123,8 @@ def _port(config: Config) -> Check:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and _is_ours(host, port):
+            return Check("port", Verdict.OK, f"a segmenter serves on {host}:{port}")
         return Check(
             "port",
             Verdict.FAILED,
@@ -126,6 +133,17 @@ def _port(config: Config) -> Check:
             "http.host must be an address of this machine",
         )
     return Check("port", Verdict.OK, f"{host}:{port} is free")
+
+
+def _is_ours(host: str, port: int) -> bool:
+    """Whether a worker answers there: the doctor is called in beside a running service."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/status", timeout=PROBE_TIMEOUT_S) as answer:
+            body = json.loads(answer.read())
+    except (OSError, ValueError):
+        return False
+    return isinstance(body, dict) and "run_id" in body
 
 
 def _connection(config: Config, admin: kafka_clients.Admin) -> Check:

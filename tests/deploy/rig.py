@@ -45,9 +45,9 @@ class Process:
         for name, value in settings.items():
             group, _, key = name.partition("__")
             content[group][key] = value
-        path = folder / f"{instance}.yaml"
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.deploy.worker", str(path), str(SCAN_S)]
+        self.config = folder / f"{instance}.yaml"
+        self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
+        command = [sys.executable, "-m", "tests.deploy.worker", str(self.config), str(SCAN_S)]
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=sink)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,14 +16,11 @@ from deploy.monitoring.panels import Board, Panel
 from deploy.monitoring.reference import metrics_in, render, users
 from deploy.monitoring.rules import alerts, recordings
 from deploy.monitoring.thresholds import Thresholds
+from tests.deploy.runbook import entries
 
 T = Thresholds.load()
 BOARDS = boards(T)
-SCHEMA = (
-    Path(__file__).parent.parent.parent.parent / "shared" / "data" / "grafana" / "dashboard.jsonschema.json"
-)
 PANELS = [(board, panel) for board in BOARDS for row in board.rows for panel in row.panels]
-RUNBOOK = Path(__file__).parent.parent.parent / "deploy" / "RUNBOOK.md"
 
 
 def content(board: Board) -> dict[str, Any]:
@@ -98,13 +94,12 @@ def test_every_recording_rule_is_used() -> None:
 
 def test_every_alert_has_an_entry_in_the_runbook() -> None:
     """With what it means, what may cause it, what to run and when to call for help."""
-    text = RUNBOOK.read_text(encoding="utf-8")
-    entries = dict(re.findall(r"^### (Segmenter\w+)\n(.*?)(?=^##|\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    assert set(entries) == {alert.name for alert in alerts(T)}
-    for name, entry in entries.items():
-        for part in ("**Means.**", "**Causes.**", "**Do.**", "**Escalate.**"):
-            assert part in entry, f"{name} lacks {part}"
-        assert "```sh" in entry, name
+    found = entries()
+    assert set(found) == {alert.name for alert in alerts(T)}
+    for name, entry in found.items():
+        for part in ("**Means.**", "**Causes.**", "**Do.**", "*Mend.*", "**Escalate.**"):
+            assert part in entry.text, f"{name} lacks {part}"
+        assert entry.look, name
 
 
 def test_the_reference_follows_recording_rules() -> None:

@@ -11,6 +11,7 @@ from deploy.monitoring.boards import boards
 from deploy.monitoring.panels import Board, Panel
 from deploy.monitoring.thresholds import Thresholds
 from tests.deploy.rig import Rig
+from tests.deploy.runbook import entries, run
 
 PANELS = [(board, panel) for board in boards(Thresholds.load()) for row in board.rows for panel in row.panels]
 
@@ -55,3 +56,14 @@ class TestLive:
         rig.run(25.0, rejects=0.1)
         wanted = {("SegmenterRejects", "warning"), ("SegmenterRejects", "critical")}
         assert rig.prometheus.alerts() == wanted
+
+    @pytest.mark.parametrize("name", entries())
+    def test_the_commands_of_the_runbook_run(self, rig: Rig, name: str) -> None:
+        """What looks, of every entry, on a service that is well; nothing of it changes anything."""
+        worker = rig.workers[0]
+        code, output = run(entries()[name].look, f"127.0.0.1:{worker.port}", worker.config)
+        if name == "SegmenterProposalWaiting":  # there is none, and it says so
+            assert "there is no version 'proposal'" in output
+        else:
+            assert code == 0, output
+        assert "Traceback" not in output
