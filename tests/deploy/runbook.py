@@ -44,6 +44,12 @@ def run(commands: str, instance: str, config: Path, timeout_s: float = 240.0) ->
         "SEGMENTER_CONFIG": str(config),
     }
     done = subprocess.run(
-        ["bash", "-euc", commands], env=env, capture_output=True, text=True, timeout=timeout_s, check=False
+        ["bash", "-euc", commands],
+        cwd=config.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
