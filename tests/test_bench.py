@@ -63,6 +63,14 @@ def test_memory_counts_every_customer() -> None:
     assert found["state_bytes_per_customer"] > found["index_bytes_per_customer"] > 0
 
 
+def test_scrape_asks_for_everything() -> None:
+    """The series of every label are in it."""
+    found = run("scrape", "--quick")
+    assert found["scrapes"] == 5
+    assert 0 < found["median_ms"] <= found["max_ms"]
+    assert found["bytes"] > 50_000
+
+
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_recovery_goes_on_from_snapshots(kafka: Broker) -> None:

@@ -48,6 +48,8 @@ class Tally:
     changes: int = 0
     commits: int = 0
     slices: int = 0
+    #: Processor time of the loop's thread that went into metrics.
+    recording_s: float = 0.0
 
     def add(self, step: Step, payload: Payload | None, stages: Mapping[Stage, float]) -> None:
         """One turn."""
@@ -73,7 +75,9 @@ class ServiceRunner:
             step: Step, payload: Payload | None, times: CommitTimes | None, stages: Mapping[Stage, float]
         ) -> None:
             self._tally.add(step, payload, stages)
+            begin = time.thread_time()
             record(step, payload, times, stages)
+            self._tally.recording_s += time.thread_time() - begin
 
         recorder.record = recorded  # type: ignore[method-assign]
 
@@ -175,7 +179,7 @@ class ServiceRunner:
         self._tally, before = Tally(), self._consumed
         self._clock.run(speed)
         self._pause(False)
-        end = time.monotonic() + seconds
+        end, loop_s = time.monotonic() + seconds, time.thread_time()
         turns = scanning = 0
         slowest = 0.0
         while (begin := time.monotonic()) < end:
@@ -189,6 +193,7 @@ class ServiceRunner:
             "turns": turns,
             "turns_with_scan": scanning,
             "slowest_turn_ms": slowest * 1e3,
+            "metrics_share": self._tally.recording_s / (time.thread_time() - loop_s),
             "changes": dict(sorted(map(_named, self.service.recorder.changes.items()))),
             "stages_ms_per_turn": {s: x / max(turns, 1) * 1e3 for s, x in self._tally.stages.items()},
         }

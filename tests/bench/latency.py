@@ -95,6 +95,7 @@ def summary(
         "scan_share": round(served["turns_with_scan"] / max(served["turns"], 1), 3),
         "slowest_turn_ms": round(served["slowest_turn_ms"], 1),
         "stages_ms_per_turn": {s: round(ms, 2) for s, ms in served["stages_ms_per_turn"].items()},
+        "metrics_share_of_loop": round(served["metrics_share"], 4),
         "published": served["changes"],
     }
 
