@@ -33,13 +33,15 @@ from online_model.event_view import (
     MISROUTED,
 )
 from online_model.flaps import count_moves
-from online_model.rows import LIVE, NEVER
+from online_model.rows import LIVE, NEVER, SEGMENT_UNCLASSIFIED
 from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
 
 #: Segment sizes and lag are looked at this often: they cost a pass over the customers.
 _SLOW_EVERY_S: Final = 2.0
+#: Share of the loop's time that counting the customers may take.
+_COUNT_SHARE: Final = 0.005
 
 _COLUMN: Final = {
     ACCEPTED: 0,
@@ -89,7 +91,7 @@ class Recorder:
         self._health = health
         self._rebuilds = rebuilds
         self._seen_rebuilds: Counter[str] = Counter()
-        self._next_slow_s = 0.0
+        self._next_slow_s = self._next_count_s = 0.0
         self._model = model
         self.coordinates = False
         self.totals = np.zeros((3, 5), np.int64)
@@ -175,7 +177,7 @@ class Recorder:
         now = time.monotonic()
         if now >= self._next_slow_s:
             self._next_slow_s = now + _SLOW_EVERY_S
-            self.look_around()
+            self.look_around(now >= self._next_count_s)
 
     def _record_changes(self, step: Step) -> None:
         counts: Counter[tuple[str, str]] = Counter()
@@ -201,8 +203,8 @@ class Recorder:
         self.changes.update(counts)
         self._metrics.record_changes(counts)
 
-    def look_around(self) -> None:
-        """Gauges that cost more than a glance, readiness, and the sizes on the status page."""
+    def look_around(self, counts: bool = True) -> None:
+        """Gauges that cost more than a glance, readiness, and (if it `counts`) the sizes of segments."""
         core, metrics = self._core, self._metrics
         states = core.engine.partitions
         inputs = self._inputs()
@@ -211,24 +213,33 @@ class Recorder:
             self.lag = sum(lag.values())
             metrics.set_lag(lag)
         metrics.set_watermarks({p: s.watermark_us for p, s in states.items() if s.watermark_us != NEVER})
-        sizes: Counter[str] = Counter()
-        customers = 0
-        for state in states.values():
-            hot = state.store.rows.hot[: state.index.n]
-            live = hot["status"] == LIVE
-            customers += int(live.sum())
-            numbers, n = np.unique(hot["segment"][live], return_counts=True)
-            for number, count in zip(numbers.tolist(), n.tolist(), strict=True):
-                sizes[segment_id(number) or ""] += count
-        self.segments = {segment: n for segment, n in sizes.items() if segment}
-        metrics.set_segments(self.segments)
-        metrics.set_population(customers, sum(state.nbytes for state in states.values()))
+        if counts:
+            self._count_customers()
         for reason, rebuilds in self._rebuilds.items():
             for _ in range(rebuilds - self._seen_rebuilds[reason]):
                 metrics.record_rebuild(reason)
             self._seen_rebuilds[reason] = rebuilds
         self._model.record(self.coordinates)
         self._health.wait_for(self._waiting())
+
+    def _count_customers(self) -> None:
+        """Goes through all rows, tens of milliseconds for a million: the next time is the later."""
+        begin = time.monotonic()
+        sizes = np.zeros(0, np.int64)
+        states = self._core.engine.partitions.values()
+        for state in states:
+            hot = state.store.rows.hot[: state.index.n]
+            codes = hot["segment"][hot["status"] == LIVE].astype(np.int64) - SEGMENT_UNCLASSIFIED
+            found = np.bincount(codes, minlength=len(sizes))
+            found[: len(sizes)] += sizes
+            sizes = found
+        numbers = (np.flatnonzero(sizes) + SEGMENT_UNCLASSIFIED).tolist()
+        counts = dict(zip(map(segment_id, numbers), sizes[sizes > 0].tolist(), strict=True))
+        self.segments = {segment: n for segment, n in counts.items() if segment}
+        self._metrics.set_segments(self.segments)
+        self._metrics.set_population(int(sizes.sum()), sum(state.nbytes for state in states))
+        now = time.monotonic()
+        self._next_count_s = now + (now - begin) / _COUNT_SHARE
 
     def _waiting(self) -> dict[str, str]:
         inputs = self._inputs()

@@ -53,6 +53,8 @@ class Watched(ServiceRunner):
         vars(keeper)["Child"] = Elsewhere
         super().__init__(config, now_us)
         self._began_s = self._ended_s = 0.0
+        self._last_s, self._stages = time.time(), dict[str, float]()
+        self._slowest: dict[str, Any] = {"seconds": 0.0}
         self._steps: dict[str, float] = {}
 
     def settle(self, timeout_s: float) -> float:
@@ -70,6 +72,14 @@ class Watched(ServiceRunner):
     def _turned(self) -> None:
         status = self.service.keeper.status()
         now = time.time()
+        if now - self._last_s > self._slowest["seconds"] and self._stages:
+            spent = {name: s - self._stages.get(name, 0.0) for name, s in self._tally.stages.items()}
+            self._slowest = {
+                "seconds": round(now - self._last_s, 2),
+                "after_begin_s": round(now - self._began_s, 1) if self._began_s else None,
+                "stages_s": {name: round(s, 2) for name, s in spent.items()},
+            }
+        self._last_s, self._stages = now, dict(self._tally.stages)
         if status is not None:
             self._began_s = self._began_s or now
             self._steps.setdefault(str(status["text"]), now)
@@ -83,6 +93,7 @@ class Watched(ServiceRunner):
         return {
             "began_s": self._began_s,
             "ended_s": self._ended_s,
+            "slowest_turn": self._slowest,
             "steps": {text: round(at - self._began_s, 1) for text, at in self._steps.items()},
             "version": model.version,
             "k": model.k,
@@ -180,7 +191,8 @@ def main() -> int:
             "during": percentiles(seen, done["began_s"], done["ended_s"]),
             "rate_reached": round(sent["sent"] / sent["seconds"], 1),
             "source_behind_ms": round(sent["behind_ms"], 1),
-            "slowest_turn_ms": round(served["slowest_turn_ms"], 1),
+            "slowest_turn": done["slowest_turn"],
+            "metrics_share_of_loop": round(served["metrics_share"], 4),
             "customers": options.customers,
             "columns": done["columns"],
             "broker": broker.description,
