@@ -56,6 +56,7 @@ class Watched(ServiceRunner):
         self._last_s, self._stages = time.time(), dict[str, float]()
         self._slowest: dict[str, Any] = {"seconds": 0.0}
         self._steps: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
 
     def settle(self, timeout_s: float) -> float:
         """Turns until every partition has a snapshot; seconds."""
@@ -81,10 +82,21 @@ class Watched(ServiceRunner):
             }
         self._last_s, self._stages = now, dict(self._tally.stages)
         if status is not None:
-            self._began_s = self._began_s or now
+            if not self._began_s:
+                self._began_s, self._pauses = now, self._snapshot_pauses()
             self._steps.setdefault(str(status["text"]), now)
         elif self._began_s and not self._ended_s:
             self._ended_s = now
+
+    def _snapshot_pauses(self) -> dict[str, float]:
+        """How many pauses for parts of snapshots were at most so many seconds."""
+        registry = self.service.metrics.registry
+        return {
+            sample.labels["le"]: sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "segmenter_snapshot_pause_seconds_bucket"
+        }
 
     def recalibrated(self) -> dict[str, Any]:
         """Begin and end in seconds since the epoch, when each step began, and the version that came of it."""
@@ -94,6 +106,7 @@ class Watched(ServiceRunner):
             "began_s": self._began_s,
             "ended_s": self._ended_s,
             "slowest_turn": self._slowest,
+            "pauses_before": self._pauses,
             "steps": {text: round(at - self._began_s, 1) for text, at in self._steps.items()},
             "version": model.version,
             "k": model.k,
@@ -192,6 +205,7 @@ def main() -> int:
             "rate_reached": round(sent["sent"] / sent["seconds"], 1),
             "source_behind_ms": round(sent["behind_ms"], 1),
             "slowest_turn": done["slowest_turn"],
+            "snapshot_pauses_before_by_s": done["pauses_before"],
             "metrics_share_of_loop": round(served["metrics_share"], 4),
             "customers": options.customers,
             "columns": done["columns"],
