@@ -38,8 +38,9 @@ _CAUSES: Final[dict[int, CauseName]] = {
     Cause.CLOSED: "closed",
 }
 
-#: Versions that partitions may still be decided by: a pass keeps its own until it is finished.
-_KEPT: Final = 100
+#: Versions kept in memory: those that decided since the oldest snapshot, those that partitions are still
+#: decided by (a pass keeps its own until it is finished), and some.
+MODELS_KEPT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class ChangeRecords:
     def learn(self, model: Model) -> None:
         """A version that partitions may be decided by from now on, each when it comes to it."""
         self._models[model.version] = model
-        if forgotten := self._models.pop(model.version - _KEPT, None):
+        if forgotten := self._models.pop(model.version - MODELS_KEPT, None):
             self._names = _names_of(forgotten) | self._names
 
     def _use(self, version: int) -> None:

@@ -23,8 +23,7 @@ Task = TypeVar("Task")
 Work = Callable[[Task, Progress], bytes]
 
 _STOP_TIMEOUT_S: Final = 5.0
-#: Priority of the child: a tenth of the processor time that others on its core get while they want it. At
-#: equal priority a broker beside it needed seconds for a commit.
+#: Priority of the child: a tenth of the processor time that others on its core get while they want it.
 _NICE: Final = 10
 
 

@@ -16,11 +16,9 @@ from consumer.failpoints import arm
 from consumer.http import Health, StatusServer
 from consumer.kafka_clients import (
     CloseMember,
-    coordinator_settings,
     leave_behind,
     leave_group,
     make_admin,
-    make_consumer,
     producer_factory,
     transactional_id,
 )
@@ -29,7 +27,7 @@ from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
 from consumer.models.calibrator import Calibrator
 from consumer.models.keeper import ModelKeeper
-from consumer.models.log import CoordinatorProcess, ModelReader, catalog_of
+from consumer.models.log import CoordinatorProcess, ModelReader
 from consumer.models.snapshot_customers import SnapshotCustomers
 from consumer.snapshots import SnapshotStore
 from consumer.stopping import StopRequest
@@ -90,14 +88,7 @@ class CoordinatorService:
             core, self.metrics, self.keeper.outcomes, lambda: self._reader.has_proposal
         )
         self._catch_up()
-        self.process = CoordinatorProcess(
-            make_consumer(coordinator_settings(config, FIRST + config.app.instance)),
-            names,
-            core.coordinator,
-            output,
-            catalog_of(core.plan.columns, core.strategies),
-            self._catch_up,
-        )
+        self.process = CoordinatorProcess.of(core, names, FIRST + config.app.instance, output, self._catch_up)
         self._closers.callback(self.process.close, self._close_member)
         self.server = StatusServer(
             config.http.host, config.http.port, self.metrics.registry, self.health, self.status

@@ -38,7 +38,7 @@ from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
 
-#: Segment sizes and lag are looked at this often: they cost a pass over the customers.
+#: Gauges that cost more than a glance are set this often.
 _SLOW_EVERY_S: Final = 2.0
 #: Share of the loop's time that counting the customers may take.
 _COUNT_SHARE: Final = 0.005

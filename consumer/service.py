@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from consumer.change_records import ChangeRecords
+from consumer.change_records import MODELS_KEPT, ChangeRecords
 from consumer.clock import Clock, WallClock
 from consumer.committer import Committer
 from consumer.config import Config
@@ -21,7 +21,6 @@ from consumer.input import Input
 from consumer.kafka_clients import (
     CloseMember,
     consumer_settings,
-    coordinator_settings,
     leave_behind,
     leave_group,
     make_admin,
@@ -34,7 +33,7 @@ from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
 from consumer.models.calibrator import Calibrator, OwnCustomers
 from consumer.models.keeper import ModelKeeper
-from consumer.models.log import CoordinatorProcess, ModelReader, catalog_of
+from consumer.models.log import CoordinatorProcess, ModelReader
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
 from consumer.restore import KeptStates, RestoreCancelled, Restorer, Surroundings
@@ -52,9 +51,6 @@ GC_THRESHOLD: Final = 100_000
 
 #: The newest of a partition, and one to fall back on.
 SNAPSHOTS_KEPT: Final = 2
-
-#: Versions of the model kept in memory: those that decided since the oldest snapshot, and some.
-MODELS_KEPT: Final = 100
 
 
 class Service:
@@ -190,14 +186,7 @@ class Service:
     def _coordinator(
         self, config: Config, names: TopicNames, output: TransactionalOutput
     ) -> CoordinatorProcess:
-        coordinator = CoordinatorProcess(
-            make_consumer(coordinator_settings(config, config.app.instance)),
-            names,
-            self.core.coordinator,
-            output,
-            catalog_of(self.core.plan.columns, self.core.strategies),
-            self._catch_up,
-        )
+        coordinator = CoordinatorProcess.of(self.core, names, config.app.instance, output, self._catch_up)
         self._closers.callback(coordinator.close, self._close_member)
         return coordinator
 

@@ -8,7 +8,7 @@ its own, so a version exists exactly once however often the owner changes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import structlog
@@ -25,10 +25,17 @@ from consumer.background import Background
 from consumer.catalog_records import catalog_entries
 from consumer.clock import Deadline
 from consumer.config import Config
-from consumer.core import report_of
+from consumer.core import Core, report_of
 from consumer.errors import BrokerUnreachable, Fenced, StateUnknown, TransactionAborted
 from consumer.failpoints import failpoint
-from consumer.kafka_clients import CloseMember, is_fatal, leave_group, make_consumer, reader_settings
+from consumer.kafka_clients import (
+    CloseMember,
+    coordinator_settings,
+    is_fatal,
+    leave_group,
+    make_consumer,
+    reader_settings,
+)
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.columns import Columns
@@ -165,6 +172,20 @@ class CoordinatorProcess:
         self._consumer.subscribe(
             [names.deltas], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
+
+    @classmethod
+    def of(
+        cls,
+        core: Core,
+        names: TopicNames,
+        instance: str,
+        output: TransactionalOutput,
+        catch_up: Callable[[], None],
+    ) -> Self:
+        """For the coordinator of `core`, as the member `instance` of the group."""
+        catalog = catalog_of(core.plan.columns, core.strategies)
+        consumer = make_consumer(coordinator_settings(core.config, instance))
+        return cls(consumer, names, core.coordinator, output, catalog, catch_up)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._member, self._assigned, self._owner = True, bool(partitions), False

@@ -15,7 +15,7 @@ from consumer.models.calibrator import FirstTask, Others
 from consumer.snapshots import SnapshotStore, writer
 from online_model.model import Model
 from online_model.model_json import from_json
-from tests.consumer.group import NAMES, Workers, simulated
+from tests.consumer.group import NAMES, PARTITIONS, Workers, simulated
 
 
 class Waits:
@@ -96,6 +96,20 @@ def test_snapshots_of_everybody_are_waited_for(
     assert waits.now_s == 5
     assert "Only" not in model.quality.explanation
     assert model.weights.sum() > 120
+
+
+def test_snapshots_of_its_own_tell_nothing_of_the_others(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A store that the others do not reach: that two of six partitions were looked at is said."""
+    monkeypatch.setattr(writer, "CPU_SHARE", float("inf"))
+    workers.snapshot(SnapshotStore(str(tmp_path), workers.config.app.name))
+    for partition in set(range(PARTITIONS)) - set(workers.cores[0].engine.partitions):
+        shutil.rmtree(next(tmp_path.rglob(f"partition={partition}")))
+    waits = Waits(monkeypatch)
+    model = calibrated(workers, waits, tmp_path)
+    assert 70 <= waits.now_s <= 72
+    assert "one worker were looked at: there are no snapshots of others" in model.quality.explanation
 
 
 @pytest.mark.parametrize(("customers", "days"), [(10_000, 3.0), (100, 9.0)])
