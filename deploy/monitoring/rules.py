@@ -205,6 +205,14 @@ def _model(t: Thresholds) -> list[Alert]:
     failures = t["recalibration_failures"]
     return [
         Alert(
+            "SegmenterUncoordinated",
+            "warning",
+            "uncoordinated",
+            "max by (job) (segmenter_coordinating) == 0",
+            "Nobody keeps the model",
+            "Customers are assigned by the version there is; scans are not folded and commands wait.",
+        ),
+        Alert(
             "SegmenterModelMissing",
             "warning",
             "model_missing",

@@ -60,6 +60,7 @@ NAMES: Final = (
     "restore",
     "snapshot_failures",
     "snapshot_age",
+    "uncoordinated",
     "model_missing",
     "model_age",
     "model_versions_differ",

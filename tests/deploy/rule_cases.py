@@ -139,6 +139,12 @@ CASES: Final = (
         of("snapshot_timestamp_seconds", "-60+60x3000", 'partition="0"'),
     ),
     Case(
+        "SegmenterUncoordinated",
+        "warning",
+        workers("coordinating", at(0), at(0)),
+        workers("coordinating", "1x30 0x3000", "0x32 1x3000"),  # handed over
+    ),
+    Case(
         "SegmenterModelMissing",
         "warning",
         of("model_version", at(0)) | of("customers", at(5000)),
