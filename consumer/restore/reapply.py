@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, cast
@@ -35,6 +35,10 @@ _ENDINGS: Final = (b"closed", b"forget", b"consent_profiling", b"\\u")
 
 #: Records of a group, about.
 _GROUP: Final = 20_000
+
+#: Records read at once, about: topics of a partition come at their own pace, and what is ahead of the others
+#: waits in memory. The client forgets what it has fetched beyond, so many small stretches would be slow.
+_STRETCH: Final = 60_000
 
 #: Share priors float64[D] of a model version; None if the version is not known.
 Priors = Callable[[int], npt.NDArray[np.float64] | None]
@@ -151,30 +155,41 @@ class Reapplication:
         """Reads the input from offsets `first` on; `progress` hears how many records are left."""
         if not len(self._commits.to):
             return
-        number = self._state.number
         end = self._commits.to[-1].tolist()
-        ranges: Ranges = {
-            (topic, number): (start, last)
-            for topic, start, last in zip(self._inputs, first, end, strict=True)
-        }
-        ends = self._ends_of_lives(log, ranges)
+        ends = self._ends_of_lives(log, self._ranges(first, end))
         cuts, alone = self._commits.cuts(ends), set(self._commits.alone(ends).tolist())
         position, at = list(first), 0
-        for chunk in chain(log.chunks(ranges), [[]]):
-            for message in chunk:
-                code = self._code[message.topic() or ""]
-                self._ahead[code].append(message)
-                position[code] = int(message.offset() or 0) + 1
-            if not chunk:  # what is left are records that are no longer there
-                position = end
-            while at < len(cuts) and self._is_read(position, int(cuts[at])):
-                self._take(int(cuts[at]))
-                if int(cuts[at]) in alone:
-                    self._apply()
-                at += 1
-            failpoint("restore.replay")
-            progress(sum(max(last - place, 0) for place, last in zip(position, end, strict=True)))
+        for last in self._stretches(first, cuts):
+            to = self._commits.to[cuts[last]].tolist()
+            for chunk in chain(log.chunks(self._ranges(position, to)), [[]]):
+                for message in chunk:
+                    code = self._code[message.topic() or ""]
+                    self._ahead[code].append(message)
+                    position[code] = int(message.offset() or 0) + 1
+                if not chunk:  # what is left are records that are no longer there
+                    position = np.maximum(position, to).tolist()
+                while at <= last and self._is_read(position, int(cuts[at])):
+                    self._take(int(cuts[at]))
+                    if int(cuts[at]) in alone:
+                        self._apply()
+                    at += 1
+                failpoint("restore.replay")
+                progress(sum(max(goal - place, 0) for place, goal in zip(position, end, strict=True)))
         self._apply()
+
+    def _ranges(self, first: list[int], end: list[int]) -> Ranges:
+        """The offsets `first` to `end` of the input topics of the partition."""
+        places = [(topic, self._state.number) for topic in self._inputs]
+        return dict(zip(places, zip(first, end, strict=True), strict=True))
+
+    def _stretches(self, first: list[int], cuts: npt.NDArray[np.intp]) -> Iterator[int]:
+        """Last cut of each stretch of the input that is read at once."""
+        records = np.maximum(self._commits.to[cuts] - np.array(first, np.int64), 0).sum(axis=1)
+        begin, read = 0, 0
+        while begin < len(cuts):
+            last = max(int(np.searchsorted(records, read + _STRETCH, side="right")) - 1, begin)
+            yield last
+            begin, read = last + 1, int(records[last])
 
     def _is_read(self, position: list[int], index: int) -> bool:
         cut = self._commits.to[index].tolist()

@@ -17,6 +17,8 @@ import pytest
 from consumer.brokers import Broker
 from consumer.errors import StateUnknown
 from consumer.log_reader import LogReader
+from consumer.restore import reapply
+from consumer.restore.reapply import Reapplication
 from consumer.service import Service
 from consumer.snapshots import SnapshotStore
 from online_model.rows import SEGMENT_NONE
@@ -199,6 +201,25 @@ def test_without_any_snapshot_the_input_is_read_again(halfway: Halfway) -> None:
     after, found = restored(world, halfway.end_us)
     assert found == {"input": PARTITIONS}
     assert after == halfway.before
+
+
+def test_a_long_replay_holds_a_stretch_of_the_input_at_a_time(
+    halfway: Halfway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever topic comes first, no more records are in memory than a stretch has; nothing is missed."""
+    world, waiting, real = halfway.elsewhere(), [0], Reapplication._take
+    shutil.rmtree(world.config.snapshots.uri)
+
+    def measured(self: Reapplication, index: int) -> None:
+        waiting.append(sum(len(queue) for queue in self._ahead))
+        real(self, index)
+
+    monkeypatch.setattr(Reapplication, "_take", measured)
+    monkeypatch.setattr(reapply, "_STRETCH", 400)
+    after, found = restored(world, halfway.end_us)
+    assert found == {"input": PARTITIONS}
+    assert after == halfway.before
+    assert 300 <= max(waiting) <= 400 + halfway.world.config.commit.max_events
 
 
 def test_without_old_changes_the_current_topic_tells_who_is_where(
