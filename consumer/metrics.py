@@ -1,15 +1,15 @@
 """Prometheus metrics: one typed table, recorded once per commit.
 
 The table `METRICS` is the only declaration; `deploy/METRICS.md` is rendered from it. Children
-of labels known in advance are resolved once, and counters are raised by whole batches, because
-resolving a child costs more than raising it.
+of labels are resolved once, and counters are raised by whole batches, because resolving a child
+costs more than raising it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ MIN_DRIFT_SAMPLES: Final = 2000
 _ABSENT: Final = float("nan")
 
 _TopicPartition = tuple[str, int]
+_Labels = TypeVar("_Labels", bound=tuple[str | int, ...])
 
 
 class Metrics:
@@ -67,6 +68,7 @@ class Metrics:
         for metric in METRICS:
             self._register(metric)
         self._counter_children: dict[tuple[str, ...], Counter] = {}
+        self._gauge_children: dict[str, dict[Any, Gauge]] = {}
         self._stages = {s: self._histograms["stage_duration_seconds"].labels(s.value) for s in Stage}
         self._gauges["build_info"].labels(version).set(1)
         for outcome in Outcome:  # a counter that exists at 0 shows its first increase
@@ -79,10 +81,10 @@ class Metrics:
 
     def record_events(self, counts: npt.NDArray[np.int64]) -> None:
         """Add events: `counts` int64[topics, outcomes] by `Topic` and in the order of `Outcome`."""
-        for (topic, outcome), n in np.ndenumerate(counts):
-            if n:
-                name = self._input_topics[topic]
-                self._counter("events_total", name, _OUTCOMES[outcome]).inc(int(n))
+        for name, row in zip(self._input_topics, counts.tolist(), strict=True):
+            for outcome, n in zip(_OUTCOMES, row, strict=True):
+                if n:
+                    self._counter("events_total", name, outcome).inc(n)
 
     def record_rejects(self, counts: Mapping[tuple[int, str], int]) -> None:
         """Add rejects by (`Topic`, reason)."""
@@ -152,31 +154,19 @@ class Metrics:
 
     def set_lag(self, records: Mapping[_TopicPartition, int]) -> None:
         """Records not yet read, of all owned (topic, partition); others disappear."""
-        gauge = self._gauges["consumer_lag_records"]
-        gauge.clear()
-        for (topic, partition), n in records.items():
-            gauge.labels(topic, partition).set(n)
+        self._set_all("consumer_lag_records", records)
 
     def set_watermarks(self, watermark_us: Mapping[int, int]) -> None:
         """Event-time watermark of all owned partitions, microseconds; others disappear."""
-        gauge = self._gauges["watermark_timestamp_seconds"]
-        gauge.clear()
-        for partition, value in watermark_us.items():
-            gauge.labels(partition).set(value / 1e6)
+        self._set_all("watermark_timestamp_seconds", {(p,): us / 1e6 for p, us in watermark_us.items()})
 
     def set_restore_remaining(self, records: Mapping[int, int]) -> None:
         """Input records still to be replayed per restoring partition; empty when live."""
-        gauge = self._gauges["restore_remaining_records"]
-        gauge.clear()
-        for partition, n in records.items():
-            gauge.labels(partition).set(n)
+        self._set_all("restore_remaining_records", {(p,): n for p, n in records.items()})
 
     def set_segments(self, customers: Mapping[str, int]) -> None:
         """Customers per segment id (all of this process); retired segments disappear."""
-        gauge = self._gauges["segment_customers"]
-        gauge.clear()
-        for segment, n in customers.items():
-            gauge.labels(segment).set(n)
+        self._set_all("segment_customers", {(segment,): n for segment, n in customers.items()})
 
     def set_population(self, customers: int, state_bytes: int) -> None:
         """Live customers and the memory of their state."""
@@ -201,17 +191,12 @@ class Metrics:
         for name in DRIFT_OVERALL:
             self._gauges[name].set(figures.overall.get(name, _ABSENT) if enough else _ABSENT)
         for name in DRIFT_LABELLED:
-            gauge = self._gauges[name]
-            gauge.clear()
-            for label, value in figures.labelled.get(name, {}).items() if enough else ():
-                gauge.labels(label).set(value)
+            found = figures.labelled.get(name, {}) if enough else {}
+            self._set_all(name, {(label,): value for label, value in found.items()})
 
     def set_alarms(self, alarms: Iterable[tuple[str, str, str]]) -> None:
         """Alarms that are up, by (kind, subject, severity); others disappear."""
-        gauge = self._gauges["drift_alarm"]
-        gauge.clear()
-        for kind, subject, severity in alarms:
-            gauge.labels(kind, subject, severity).set(1)
+        self._set_all("drift_alarm", dict.fromkeys(alarms, 1))
 
     def set_model_age(self, age_us: int | None) -> None:
         """Event time from the calibration to the newest scan, microseconds; None where it is not known."""
@@ -259,6 +244,18 @@ class Metrics:
             self._histograms[metric.name] = Histogram(
                 name, metric.help, labels, registry=self.registry, buckets=metric.buckets
             )
+
+    def _set_all(self, name: str, values: Mapping[_Labels, float]) -> None:
+        """Sets a gauge by its labels; children of other labels disappear."""
+        gauge, children = self._gauges[name], self._gauge_children.setdefault(name, {})
+        for labels in children.keys() - values.keys():
+            gauge.remove(*labels)
+            del children[labels]
+        for labels, value in values.items():
+            child = children.get(labels)
+            if child is None:
+                child = children[labels] = gauge.labels(*labels)
+            child.set(value)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         key = (name, *labels)

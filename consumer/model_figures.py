@@ -12,8 +12,9 @@ from consumer.core import Core
 from consumer.drift_figures import DriftFigures, figures_of
 from consumer.metric_table import Recalibrated
 from consumer.metrics import Metrics
+from online_model.drift import Drift
 from online_model.drift_rule import Alarm
-from online_model.model import origin_of
+from online_model.model import Model, origin_of
 
 _log = structlog.get_logger("recorder")
 
@@ -37,6 +38,7 @@ class ModelFigures:
         self._seen: Counter[Recalibrated] = Counter()
         self._has_proposal = has_proposal
         self._version = 0
+        self._shown: tuple[Drift | None, Model] | None = None
         self._alarms: set[tuple[str, str, str]] = set()
 
     def record(self, coordinates: bool) -> None:
@@ -49,17 +51,22 @@ class ModelFigures:
             origin = origin_of(model)
             calibrated_us = model.created_us if origin is None else origin.calibrated_us
             self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
-        drift, model_behind = coordinator.drift, coordinator.model
-        if model_behind is not None and drift is None:
-            self._metrics.set_drift(DriftFigures(0))
-        elif model_behind is not None and drift is not None and drift.share_distance is not None:
-            self._metrics.set_drift(figures_of(drift, model_behind))
+        self._record_drift()
         self._metrics.set_model_age(coordinator.model_age_us)
         self._record_alarms(coordinator.alarms)
         self._metrics.set_proposal(self._has_proposal())
         for came_of_it, n in self._outcomes.items():
             self._metrics.record_recalibrations(came_of_it, n - self._seen[came_of_it])
             self._seen[came_of_it] = n
+
+    def _record_drift(self) -> None:
+        """That of the last scan, once: there are hundreds of figures, and scans are hours apart."""
+        drift, model = self._core.coordinator.drift, self._core.coordinator.model
+        if model is None or (drift is not None and drift.share_distance is None):
+            return
+        if self._shown is None or self._shown[0] is not drift or self._shown[1] is not model:
+            self._shown = (drift, model)
+            self._metrics.set_drift(DriftFigures(0) if drift is None else figures_of(drift, model))
 
     def _record_alarms(self, alarms: list[Alarm]) -> None:
         up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}

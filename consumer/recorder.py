@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -55,6 +55,8 @@ _COLUMN: Final = {
 #: int64[outcomes of the windows, outcomes of the metrics]: 1 where they are the same.
 _BY_OUTCOME: Final = np.zeros((len(_COLUMN), 5), np.int64)
 _BY_OUTCOME[list(_COLUMN), list(_COLUMN.values())] = 1
+#: Labels of change and cause by their codes, causes first.
+_CHANGES: Final = [(change.name.lower(), cause.name.lower()) for change in Change for cause in Cause]
 #: Rejects that the windows have counted already.
 _COUNTED: Final = {Reason.LATE, Reason.FUTURE, Reason.MISROUTED}
 
@@ -96,7 +98,6 @@ class Recorder:
         self.coordinates = False
         self.totals = np.zeros((3, 5), np.int64)
         self.changes: Counter[tuple[str, str]] = Counter()
-        self.recent: deque[dict[str, Any]] = deque(maxlen=50)
         self.segments: dict[str, int] = {}
         self.lag = 0
         metrics.set_input_partitions(core.partition_count)
@@ -180,28 +181,18 @@ class Recorder:
             self.look_around(now >= self._next_count_s)
 
     def _record_changes(self, step: Step) -> None:
-        counts: Counter[tuple[str, str]] = Counter()
+        codes, flaps, others = np.zeros(len(Change) * len(Cause), np.int64), 0, 0
         for part in step.partitions:
             if part.changes is None:
                 continue
             changes = part.changes
-            self._metrics.record_moves(*count_moves(changes, part.watermark_us))
-            pairs, n = np.unique(np.stack([changes.change, changes.cause]), axis=1, return_counts=True)
-            for (change, cause), m in zip(pairs.T.tolist(), n.tolist(), strict=True):
-                counts[Change(change).name.lower(), Cause(cause).name.lower()] += m
-            for i in range(max(0, changes.n - 10), changes.n):
-                self.recent.append(
-                    {
-                        "customer_id": changes.customer_ids[i].decode(),
-                        "from": segment_id(int(changes.old[i])),
-                        "to": segment_id(int(changes.new[i])),
-                        "change": Change(changes.change[i]).name.lower(),
-                        "cause": Cause(changes.cause[i]).name.lower(),
-                        "watermark_us": part.watermark_us,
-                    }
-                )
+            codes += np.bincount(changes.change * np.intp(len(Cause)) + changes.cause, minlength=len(codes))
+            flapped, moved = count_moves(changes, part.watermark_us)
+            flaps, others = flaps + flapped, others + moved
+        counts = {_CHANGES[code]: int(codes[code]) for code in np.flatnonzero(codes).tolist()}
         self.changes.update(counts)
         self._metrics.record_changes(counts)
+        self._metrics.record_moves(flaps, others)
 
     def look_around(self, counts: bool = True) -> None:
         """Gauges that cost more than a glance, readiness, and (if it `counts`) the sizes of segments."""
