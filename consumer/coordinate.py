@@ -22,6 +22,7 @@ from consumer.kafka_clients import (
     producer_factory,
     transactional_id,
 )
+from consumer.memory import keep_little
 from consumer.metric_table import State
 from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
@@ -175,6 +176,7 @@ def run_coordinator(config: Config) -> None:
 
     Clients are left behind for the end of the process (`leave_behind`).
     """
+    keep_little()
     stop = StopRequest()
     arm(os.environ)
     with CoordinatorService(config, leave_behind) as service:

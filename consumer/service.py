@@ -29,6 +29,7 @@ from consumer.kafka_clients import (
     reader_settings,
     transactional_id,
 )
+from consumer.memory import keep_little
 from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
 from consumer.models.calibrator import Calibrator, OwnCustomers
@@ -228,6 +229,7 @@ def run_service(config: Config, *, coordinates: bool = True) -> None:
 
     Clients are left behind for the end of the process (`leave_behind`).
     """
+    keep_little()
     stop = StopRequest()  # before the clients: a stop while they connect is a clean one too
     arm(os.environ)
     with Service(config, coordinates=coordinates, close_member=leave_behind) as service:

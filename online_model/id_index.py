@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from online_model.rowtable import grow, reserved
+from online_model.rowtable import grow, reserved, use_huge_pages
 from schemas.batch import Int32Array, Int64Array, StringColumn, UInt8Array
 from schemas.kernel import AHEAD, allocating, inlined, prefetch
 
@@ -301,9 +301,7 @@ class IdIndex:
     def load(self, ids: StringColumn, hashes: UInt64Array) -> None:
         """Appends rows as they were exported. They are found after `finish_load` only."""
         n, lengths = len(hashes), np.diff(ids.ends)
-        self.hashes = grow(self.hashes, self.n + n)
-        self._places = grow(self._places, self.n + n)
-        self._arena = grow(self._arena, self._arena_used + len(ids.data))
+        self._grow(n, len(ids.data))
         self.hashes[self.n : self.n + n] = hashes
         self._places[self.n : self.n + n] = ((ids.ends[:-1] + self._arena_used) << 16) | lengths
         self._arena[self._arena_used : self._arena_used + len(ids.data)] = ids.data
@@ -328,12 +326,18 @@ class IdIndex:
 
     def _reserve(self, rows: int, id_bytes: int) -> None:
         needed = self.n + rows
-        self.hashes = grow(self.hashes, needed)
-        self._places = grow(self._places, needed)
-        self._arena = grow(self._arena, self._arena_used + id_bytes)
+        self._grow(rows, id_bytes)
         if needed * 10 > len(self._table) * 6:
             size = len(self._table)
             while needed * 10 > size * 6:
                 size *= 2
             self._table = np.full(size, EMPTY, np.int64)
             _rehash(self._table, self.hashes, self._places, self.n)
+
+    def _grow(self, rows: int, id_bytes: int) -> None:
+        needed = self.n + rows
+        self.hashes, self._places = grow(self.hashes, needed), grow(self._places, needed)
+        use_huge_pages((self.hashes, self._places), self.n, needed)
+        used = self._arena_used + id_bytes
+        self._arena = grow(self._arena, used)
+        use_huge_pages((self._arena,), self._arena_used, used)

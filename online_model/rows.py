@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from online_model.plan import FeaturePlan, Store
-from online_model.rowtable import grow, reserved
+from online_model.rowtable import grow, reserved, use_huge_pages
 from schemas.batch import CODED_ATTRIBUTES, NO_DAY, Attribute, Topic
 
 #: Time of something that has not happened.
@@ -134,7 +134,7 @@ class RowStore:
     def load(self, rows: Rows) -> None:
         """Appends rows."""
         n = self.n + len(rows.hot)
-        self.rows = Rows._make(grow(array, n) for array in self.rows)
+        self._grow(n)
         for name in Rows._fields:
             getattr(self.rows, name)[self.n : n] = getattr(rows, name)
         self.n = n
@@ -143,7 +143,11 @@ class RowStore:
         """Rows up to `n` in use. No view of any array of `self.rows` may be alive."""
         if n <= self.n:
             return
-        self.rows = Rows._make(grow(array, n) for array in self.rows)
+        self._grow(n)
         for name, value in _FILL.items():
             getattr(self.rows, name)[self.n : n] = value
         self.n = n
+
+    def _grow(self, n: int) -> None:
+        self.rows = Rows._make(grow(array, n) for array in self.rows)
+        use_huge_pages(self.rows, self.n, n)

@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 from consumer.clock import FixedClock, ScaledClock
 from consumer.config import Config
 from consumer.logs import configure_logging
+from consumer.memory import keep_little
 from consumer.metric_table import Stage
 from consumer.output import Payload
 from consumer.service import Service
@@ -65,6 +66,7 @@ class ServiceRunner:
 
     def __init__(self, config: Config, now_us: int) -> None:
         configure_logging("warning", "console")
+        keep_little()
         self._clock = SwitchClock(FixedClock(now_us))
         self.service = Service(config, self._clock)
         self._tally = Tally()

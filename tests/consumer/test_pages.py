@@ -1,0 +1,85 @@
+"""Reserved arrays ask for huge pages when there are many rows, and for none before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from consumer.memory import advise
+from online_model import rowtable
+from online_model.id_index import IdIndex
+from online_model.rowtable import HUGE_FROM, RESERVED, ask_for_pages, reserved, use_huge_pages
+from schemas.batch import StringColumn
+
+WIDTH = 1 << 10
+MANY = HUGE_FROM // WIDTH
+
+
+def mapping(array: npt.NDArray[Any]) -> dict[str, str]:
+    """What Linux says of the memory in the middle of `array`."""
+    address, found = array.ctypes.data + array.nbytes // 2, False
+    facts: dict[str, str] = {}
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, rest = line.partition(" ")
+        if not name.endswith(":"):
+            first, end = (int(part, 16) for part in name.split("-"))
+            found = first <= address < end
+        elif found:
+            facts[name[:-1]] = rest.strip()
+    return facts
+
+
+def wants_huge(array: npt.NDArray[Any]) -> bool:
+    """Whether the kernel was asked for huge pages, and not told otherwise."""
+    flags = mapping(array)["VmFlags"].split()
+    return "hg" in flags and "nh" not in flags
+
+
+@pytest.fixture(autouse=True)
+def asked() -> Iterator[None]:
+    """The kernel is asked, as in a service."""
+    before = rowtable._advice
+    ask_for_pages(advise)
+    yield
+    ask_for_pages(before)
+
+
+@pytest.fixture
+def table() -> npt.NDArray[Any]:
+    """Room for many rows of a KiB."""
+    return reserved((WIDTH,), np.uint8)
+
+
+def test_few_rows_take_few_pages(table: npt.NDArray[Any]) -> None:
+    """A row here and there is a small page each; nothing fills the rest up."""
+    assert not wants_huge(table)
+    table[:: RESERVED // 64] = 1
+    assert int(mapping(table)["Rss"].split()[0]) <= 2 * 64 * 4
+
+
+@pytest.mark.parametrize(
+    ("before", "rows", "expected"),
+    [(0, MANY - 1, False), (0, MANY, True), (MANY // 2, MANY, True), (MANY, 2 * MANY - 1, False)],
+)
+def test_many_rows_ask_for_huge_pages(
+    table: npt.NDArray[Any], before: int, rows: int, expected: bool
+) -> None:
+    """Once they take enough, at the latest when they have doubled since; no call for every new row."""
+    use_huge_pages([table], before, rows)
+    assert wants_huge(table) == expected
+
+
+def test_the_index_asks_for_itself() -> None:
+    """Ids come a few at a time."""
+    index, step = IdIndex(), 1 << 16
+    index._arena = reserved((64,), np.uint8).reshape(-1)
+    for first in range(0, 1 << 18, step):
+        ids = [b"customer-%020d" % n for n in range(first, first + step)]
+        index.rows_of(StringColumn.from_bytes(ids), np.arange(step))
+    assert wants_huge(index._arena)
+    assert index.find(StringColumn.from_bytes([b"customer-%020d" % 77])).tolist() == [77]
