@@ -7,11 +7,12 @@ import math
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 #: Logger of librdkafka's own lines.
 CLIENT_LOGGER: Final = "rdkafka"
@@ -25,6 +26,9 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 _DURATION: Final = re.compile(r"\d+ ?ms\b|, \d+ identical error\(s\) suppressed")
 #: Different lines that are remembered.
 _MOST_LINES: Final = 1_000
+
+#: Methods of a logger whose lines are limited.
+_LIMITED: Final = frozenset(("warning", "error", "exception", "critical"))
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -51,6 +55,38 @@ class RepeatFilter(logging.Filter):
             self._seen_s.clear()
         self._seen_s[text] = now_s
         return True
+
+
+class RepeatLimit:
+    """A structlog processor: at most `most` warnings or errors of an event and logger in `every_s` seconds.
+
+    The next one that is written says how many were not (`suppressed`). Lower levels tell each change of
+    state once by themselves and pass.
+    """
+
+    def __init__(
+        self, most: int = 10, every_s: float = 30.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._every_s = every_s
+        self._monotonic = monotonic
+        self._begin_s = dict[tuple[str, str], float]()
+        self._written = Counter[tuple[str, str]]()
+
+    def __call__(self, _: Any, level: str, line: EventDict) -> EventDict:
+        """The line; raises `structlog.DropEvent` if it is one too many."""
+        if level not in _LIMITED:
+            return line
+        key = (str(line.get("logger", "")), str(line.get("event", "")))
+        now_s = self._monotonic()
+        if now_s - self._begin_s.setdefault(key, now_s) >= self._every_s:
+            self._begin_s[key] = now_s
+            if (suppressed := self._written.pop(key, 0) - self._most) > 0:
+                line["suppressed"] = suppressed
+        self._written[key] += 1
+        if self._written[key] > self._most:
+            raise structlog.DropEvent
+        return line
 
 
 def configure_logging(level: str, log_format: LogFormat = "auto") -> None:
@@ -89,6 +125,7 @@ def configure_logging(level: str, log_format: LogFormat = "auto") -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.add_logger_name,
+            RepeatLimit(),
             *shared,
             structlog.processors.StackInfoRenderer(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 import structlog
+from structlog.typing import EventDict
 
 from consumer.kafka_clients import rdkafka_logger
-from consumer.logs import RepeatFilter, configure_logging
+from consumer.logs import RepeatFilter, RepeatLimit, configure_logging
 from tests.consumer.fake_producer import FakeTime
 
 
@@ -96,3 +99,30 @@ def test_the_last_configuration_holds(capsys: pytest.CaptureFixture[str]) -> Non
     assert "hello" in text
     assert "a=1" in text
     assert "\x1b[" not in text
+
+
+def test_a_storm_of_warnings_is_counted() -> None:
+    """Ten of an event in half a minute; the next one tells how many there were more. Others pass."""
+    now = [100.0]
+    limit, written = RepeatLimit(most=10, every_s=30.0, monotonic=lambda: now[0]), list[EventDict]()
+
+    def say(level: str, event: str) -> None:
+        with contextlib.suppress(structlog.DropEvent):
+            written.append(limit(None, level, {"logger": "snapshots", "event": event}))
+
+    for _ in range(25):
+        say("warning", "snapshot failed")
+    say("error", "recalibration failed")
+    for _ in range(25):
+        say("info", "partition restored")
+    assert Counter(line["event"] for line in written) == {
+        "snapshot failed": 10,
+        "recalibration failed": 1,
+        "partition restored": 25,
+    }
+    now[0] += 31.0
+    written.clear()
+    say("warning", "snapshot failed")
+    say("warning", "snapshot failed")
+    say("error", "recalibration failed")
+    assert [line.get("suppressed") for line in written] == [15, None, None]

@@ -1,8 +1,9 @@
 """`python -m tests.deploy.faults`: plants faults one after the other; which alerts fire, and which others?
 
 Every fault has a service of its own with a month of history. Times are divided: a scan is seconds instead of
-an hour, and the rules wait accordingly. The last line of stdout is the table as JSON; the code is 0 if every
-fault brought up its alerts and nothing that does not belong to it.
+an hour, and the rules wait accordingly. Then the entry of the runbook is followed: its commands must show the
+cause, and what it says must end the alerts. The last line of stdout is the table as JSON; the code is 0 if
+every fault brought up its alerts and nothing that does not belong to it, was seen and was mended.
 """
 
 from __future__ import annotations
@@ -14,11 +15,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from consumer.brokers import Broker, BrokerOptions, resolve
+from tests.deploy.mends import (
+    Mend,
+    Mended,
+    at_the_source,
+    by_command,
+    make_room,
+    mend,
+    send_ages,
+    start_again,
+)
 from tests.deploy.rig import Rig
 
 #: Until the alerts of a fault must be up.
@@ -31,12 +42,15 @@ _WATCHED_S: Final = 20.0
 class Fault:
     """What is planted, the alerts that must come up, and those that belong to the same cause.
 
+    `cause`: a regular expression that what the runbook says to run must show; `mend`: what it says to do;
     `haste`: by how much times are divided; `thresholds`: numbers that are changed for the test.
     """
 
     name: str
     plant: Callable[[Rig], None]
     wanted: frozenset[str]
+    cause: str
+    mend: Mend
     belonging: frozenset[str] = frozenset()
     workers: int = 1
     haste: int = 60
@@ -117,30 +131,84 @@ _FIGURES: Final = frozenset(
 )
 
 FAULTS: Final = (
-    Fault("consumer stopped", stopped, frozenset(["SegmenterDown"])),
-    Fault("a tenth is rejected", nothing, frozenset(["SegmenterRejects"]), rejects=0.1),
+    Fault("consumer stopped", stopped, frozenset(["SegmenterDown"]), "it does not answer", start_again),
+    Fault(
+        "a tenth is rejected",
+        nothing,
+        frozenset(["SegmenterRejects"]),
+        r'segmenter_rejected_total\{reason="not_json".*\} [1-9].*',
+        at_the_source,
+        rejects=0.1,
+    ),
     # Divided by ten: the session of the dead worker, ten seconds, is not.
-    Fault("worker killed", killed, frozenset(["SegmenterDown"]), workers=2, haste=10),
-    Fault("snapshots fail", full_store, frozenset(["SegmenterSnapshotsFailing"])),
+    Fault(
+        "worker killed",
+        killed,
+        frozenset(["SegmenterDown"]),
+        "it does not answer",
+        start_again,
+        workers=2,
+        haste=10,
+    ),
+    Fault(
+        "snapshots fail",
+        full_store,
+        frozenset(["SegmenterSnapshotsFailing"]),
+        "segmenter_snapshot_failures_total [1-9].*",
+        make_room,
+    ),
     Fault(
         "model too old",
         nothing,
         frozenset(["SegmenterModelOld"]),
+        r"1\s+calibrated(?![\s\S]*recalibrated).*",
+        by_command,
         thresholds={"model_age": {"warning": 30.0}},
     ),
-    Fault("one feature drifts", one_feature, frozenset(["SegmenterFeatureDrift"]), haste=_DRIFT),
+    Fault(
+        "one feature drifts",
+        one_feature,
+        frozenset(["SegmenterFeatureDrift"]),
+        # The largest, and it stands last.
+        r'segmenter_feature_psi\{feature="care_[^\n]*\n(?!segmenter_feature_psi)',
+        by_command,
+        haste=_DRIFT,
+    ),
     Fault(
         "the mix shifts",
         other_mix,
         frozenset(["SegmenterShareDrift"]),
+        r'segmenter_segment_customers\{segment="s\d+"\} 1[4-9]\d\d.*',
+        by_command,
         _FIGURES,
         haste=_DRIFT,
     ),
     Fault(
-        "customers leave their segments", all_wider, frozenset(["SegmenterFitDrift"]), _FIGURES, haste=_DRIFT
+        "customers leave their segments",
+        all_wider,
+        frozenset(["SegmenterFitDrift"]),
+        r"segmenter_quantization_error_ratio (1\.[3-9]|[2-9]).*",
+        by_command,
+        _FIGURES,
+        haste=_DRIFT,
     ),
-    Fault("strangers", strangers, frozenset(["SegmenterOutliers"]), _FIGURES, haste=_DRIFT),
-    Fault("a field is lost", lost_field, frozenset(["SegmenterFeatureMissing"]), haste=_DRIFT),
+    Fault(
+        "strangers",
+        strangers,
+        frozenset(["SegmenterOutliers"]),
+        r"segmenter_outlier_ratio 0\.0[5-9].*",
+        by_command,
+        _FIGURES,
+        haste=_DRIFT,
+    ),
+    Fault(
+        "a field is lost",
+        lost_field,
+        frozenset(["SegmenterFeatureMissing"]),
+        r'segmenter_feature_missing_excess_ratio\{feature="age"\} 0\.[23].*',
+        send_ages,
+        haste=_DRIFT,
+    ),
 )
 
 
@@ -152,11 +220,12 @@ class Seen:
     after_s: float | None
     fired: list[str]
     unwanted: list[str]
+    mended: Mended
 
     @property
     def holds(self) -> bool:
-        """Whether the right alerts fired and no others."""
-        return self.after_s is not None and not self.unwanted
+        """Whether the right alerts fired and no others, and the runbook led to the cause and the mend."""
+        return self.after_s is not None and not self.unwanted and self.mended.holds
 
 
 def see(fault: Fault, broker: Broker, folder: Path) -> Seen:
@@ -178,6 +247,7 @@ def see(fault: Fault, broker: Broker, folder: Path) -> Seen:
             fired |= rig.prometheus.alerts()
             if up is None and fault.wanted <= {name for name, _ in fired}:
                 up = time.monotonic() - begin
+        mended = mend(rig, min(fault.wanted), fault.cause, fault.mend)
     names = {name for name, _ in fired}
     unwanted = sorted(names - fault.wanted - fault.belonging) + sorted(
         f"before: {name}" for name, _ in before
@@ -187,6 +257,17 @@ def see(fault: Fault, broker: Broker, folder: Path) -> Seen:
         None if up is None else round(up, 1),
         sorted(f"{name} {severity}" for name, severity in fired),
         unwanted,
+        mended,
+    )
+
+
+def told(seen: Seen) -> str:
+    """A line of the table, and what was said where it does not hold."""
+    mended, others = seen.mended, "; unwanted: " + ", ".join(seen.unwanted) if seen.unwanted else ""
+    return (
+        f"{seen.fault:32} {'holds' if seen.holds else 'DOES NOT HOLD':14} after {seen.after_s} s: "
+        f"{', '.join(seen.fired)}{others}; cause: {mended.cause or 'NOT SEEN'}; quiet {mended.after_s} s "
+        f"after the mend\n{'' if seen.holds else mended.said}"
     )
 
 
@@ -210,15 +291,9 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             seen = see(fault, broker, Path(folder) / str(number))
             rows.append(seen)
-            verdict = "holds" if seen.holds else "DOES NOT HOLD"
-            sys.stderr.write(
-                f"{seen.fault:32} {verdict:14} after {seen.after_s} s: {', '.join(seen.fired)}"
-                f"{'; unwanted: ' + ', '.join(seen.unwanted) if seen.unwanted else ''}\n"
-            )
+            sys.stderr.write(told(seen))
     holds = all(row.holds for row in rows)
-    table = {
-        row.fault: {"after_s": row.after_s, "fired": row.fired, "unwanted": row.unwanted} for row in rows
-    }
+    table = {row.fault: asdict(row) for row in rows}
     sys.stdout.write(json.dumps({"faults": table, "holds": holds}) + "\n")
     return 0 if holds else 1
 

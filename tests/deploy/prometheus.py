@@ -72,6 +72,8 @@ class Prometheus:
             with urllib.request.urlopen(where, timeout=20) as answer:
                 body = json.loads(answer.read())
         except urllib.error.HTTPError as error:
+            if error.code == 503:  # it is still starting
+                raise
             raise RuntimeError(f"{expr}: {error.read().decode()}") from None
         found: list[dict[str, Any]] = body["data"]["result"]
         return found
