@@ -99,7 +99,7 @@ def other_mix(rig: Rig) -> None:
 def all_wider(rig: Rig) -> None:
     """Everybody sends a hundred messages in roaming."""
     events = [
-        rig.event(customer, "sms", count=1, direction="out", international=True, roaming=True)
+        rig.event(customer, "sms", count=1, direction="outgoing", international=True, roaming=True)
         for customer in rig.customers
         for _ in range(60)
     ]
@@ -110,7 +110,7 @@ def strangers(rig: Rig) -> None:
     """Machines: one in fifteen customers does what nobody does."""
     events = [
         rig.event(
-            customer, "voice", duration_seconds=86_000, direction="out", international=True, roaming=True
+            customer, "voice", duration_seconds=86_000, direction="outgoing", international=True, roaming=True
         )
         for customer in rig.customers[::15]
         for _ in range(80)
