@@ -203,7 +203,7 @@ FAULTS: Final = (
         "strangers",
         strangers,
         frozenset(["SegmenterOutliers"]),
-        r"segmenter_outlier_ratio 0\.0[5-9].*",
+        r"segmenter_outlier_ratio 0\.0[3-9].*",
         by_command,
         _FIGURES,
         haste=_DRIFT,
