@@ -86,6 +86,13 @@ def means(values: Float64Array) -> Float64Array:
     return np.where(n >= MIN_GROUP, total / np.maximum(n, 1), np.nan)
 
 
+def medians(values: Float64Array) -> Float64Array:
+    """As `means`, of the median."""
+    return np.array(
+        [np.nan if (seen := summarise(column)) is None else seen.quantiles[2] for column in values.T]
+    )
+
+
 def rank_correlation(raw: Float64Array) -> Float64Array:
     """Spearman's correlation float64[D, D] of `raw` float64[n, D] over the rows where both are present.
 

@@ -9,6 +9,7 @@ from typing import Final
 from online_model.drift_rule import Alarm, decide
 from online_model.model import Model, origin_of
 from online_model.plan import DAY_US
+from online_model.scan_means import HISTORY
 
 #: A trend needs as much event time as this between two versions.
 _SHORTEST_US: Final = DAY_US
@@ -101,9 +102,12 @@ class DriftSight:
 
 
 def drift_of(models: Sequence[Model]) -> DriftSight:
-    """The drift rule over the scans that the versions since the newest calibration carry, oldest first."""
+    """The drift rule over the scans that versions (oldest first) carry, as the coordinator applies it.
+
+    The last `HISTORY` of those since the newest calibration count.
+    """
     since = max((place for place, model in enumerate(models) if model.kind != "folded"), default=0)
-    seen = [model.observed for model in models[since:] if model.observed is not None]
+    seen = [model.observed for model in models[since:] if model.observed is not None][-HISTORY:]
     if not models or not seen:
         return DriftSight(0, ())
     origin = origin_of(models[-1])

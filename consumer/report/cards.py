@@ -9,7 +9,6 @@ import numpy as np
 
 from consumer.report.findings import Findings
 from consumer.report.words import capital, decimal, percent, sign, span, thousands
-from online_model.exploration import means
 from online_model.model import DORMANT, UNCLASSIFIED
 from online_model.strategy import Strategy
 from online_model.timeline import Trend
@@ -28,7 +27,7 @@ _RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature that stands out: `words`, its `value` and the value of `everybody`.
+    """A feature that stands out: `words`, its `value` in the segment and the one of `everybody`.
 
     `bar`: -100..100, standard deviations from everybody, 3 being the full length.
     """
@@ -72,17 +71,9 @@ def _card(findings: Findings, code: int) -> Card:
     if not findings.is_described(code):
         headline = "Fewer than ten customers are known here, so nothing is said about them."
         return Card(segment.id, segment.name, code, *parts, headline, "", strategy=strategy)
-    profile, everybody = findings.profiles[code], means(findings.customers.raw)
+    profile = findings.profiles[code]
     places = _places(findings, code)[:_FEATURES]
-    features = tuple(
-        Feature(
-            capital(findings.units.compared(j, profile.deviation[j], profile.mean[j])),
-            findings.units.value(j, profile.mean[j]),
-            findings.units.bare(j, float(everybody[j])),
-            round(max(-100.0, min(100.0, profile.deviation[j] / 3 * 100)), 1),
-        )
-        for j in places
-    )
+    features = tuple(_feature(findings, code, j) for j in places)
     words = [findings.units.compared(j, profile.deviation[j], profile.mean[j]) for j in places[:4]]
     headline = f"Compared with everybody: {_listed(words)}." if words else "Much like the average customer."
     return Card(
@@ -97,6 +88,26 @@ def _card(findings: Findings, code: int) -> Card:
         _apart(findings, code),
         strategy,
         _treated(strategy),
+    )
+
+
+def _feature(findings: Findings, code: int, j: int) -> Feature:
+    """The middle customer of the segment and of all; a share or a mean where the middle says nothing.
+
+    Deviations are those of logarithms where a feature is skewed, which a few large values do not move: means
+    may lie the other way.
+    """
+    units, deviation = findings.units, findings.profiles[code].deviation[j]
+    own, everybody = findings.profiles[code].median[j], findings.medians[j]
+    on_average = ""
+    if findings.columns.one_hot[j] or own is None or (own - everybody) * deviation <= 0:
+        own, everybody = findings.profiles[code].mean[j], findings.means[j]
+        on_average = "" if findings.columns.one_hot[j] else " on average"
+    return Feature(
+        capital(units.compared(j, deviation, findings.profiles[code].mean[j])),
+        units.value(j, own) + on_average,
+        units.bare(j, float(everybody)),
+        round(max(-100.0, min(100.0, deviation / 3 * 100)), 1),
     )
 
 

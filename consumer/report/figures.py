@@ -189,9 +189,9 @@ def pca(findings: Findings, found: list[Dots]) -> Figure:
     )
     first, second = findings.projection.explained
     layout = {
-        "xaxis": {"title": {"text": f"{direction(findings, 0)} ({first:.0%})"}, "zeroline": False},
+        "xaxis": {"title": {"text": short(f"{direction(findings, 0)} ({first:.0%})", 44)}, "zeroline": False},
         "yaxis": {
-            "title": {"text": f"{direction(findings, 1)} ({second:.0%})"},
+            "title": {"text": short(f"{direction(findings, 1)} ({second:.0%})", 44)},
             "zeroline": False,
             "automargin": True,
         },

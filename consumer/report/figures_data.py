@@ -37,7 +37,7 @@ def histograms(findings: Findings, table: Table) -> list[Figure]:
             hovertemplate="%{text}: %{y:,}<extra></extra>",
         )
         layout = {
-            "xaxis": ticks(findings.units, j, float(edges[0]), float(edges[-1])),
+            "xaxis": {"tickangle": 0, **ticks(findings.units, j, float(edges[0]), float(edges[-1]))},
             "yaxis": {"showticklabels": False},
             "margin": {"t": 4, "b": 28, "l": 8, "r": 8},
             "bargap": 0.02,

@@ -14,7 +14,7 @@ from consumer.report.words import Units, shown
 from online_model.calibration import significance
 from online_model.catalog import Population, make_profiles
 from online_model.columns import Columns
-from online_model.exploration import Dots, Projection, dots, principal_axes
+from online_model.exploration import Dots, Projection, dots, means, medians, principal_axes
 from online_model.model import DORMANT, UNCLASSIFIED, Model, Profile
 from online_model.panel import Scores, score
 from online_model.portrait import Portrait, portraits
@@ -38,7 +38,8 @@ class Findings:
 
     `x` float64[m, D], `codes` int16[m]: the sample scaled, and its segments as centroid indices (negative:
     none). `profiles`, `portraits`: per centroid, of the sample. `now`: scores of at most 3,000 of it.
-    `significance` float64[D]: share of a column's variance between segments, of the sample.
+    `means`, `medians` float64[D]: of the whole sample. `significance` float64[D]: share of its variance
+    between segments.
     """
 
     models: Sequence[Model]
@@ -56,6 +57,8 @@ class Findings:
     now: Scores
     projection: Projection
     significance: Float64Array
+    means: Float64Array
+    medians: Float64Array
 
     @property
     def model(self) -> Model:
@@ -171,4 +174,6 @@ def find(
         now=score(x, codes, np.random.default_rng(_SEED)),
         projection=principal_axes(x),
         significance=significance(x, codes),
+        means=means(customers.raw),
+        medians=medians(customers.raw),
     )

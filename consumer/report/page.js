@@ -19,10 +19,16 @@
   };
   const options = { responsive: true, displayModeBar: false };
 
+  // On a phone labels of both sides would meet in the middle.
+  const flows = (trace) => {
+    const cut = (label) => isNarrow() && label.length > 19 ? `${label.slice(0, 18)}…` : label;
+    const node = { ...trace.node, label: trace.node.label.map(cut) };
+    return { ...trace, node, textfont: { color: css("--ink"), size: isNarrow() ? 10 : 12 } };
+  };
+
   const draw = (place) => {
     const figure = figures[place.dataset.figure];
-    const data = figure.data.map((trace) =>
-      trace.type === "sankey" ? { ...trace, textfont: { color: css("--ink"), size: isNarrow() ? 10 : 12 } } : trace);
+    const data = figure.data.map((trace) => trace.type === "sankey" ? flows(trace) : trace);
     place.dataset.state = "drawn";
     return Plotly.react(place, data, paint(figure.layout), options);
   };

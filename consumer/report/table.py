@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from consumer.report.words import decimal, percent, sign, thousands
 from consumer.results import OutputFile, make_directory
 
-Kind = Literal["text", "count", "share", "change", "number"]
+Kind = Literal["text", "time", "count", "share", "change", "number"]
 Value = str | int | float | None
 
 _ARROW: Final = {
     "text": pa.string(),
+    "time": pa.string(),
     "count": pa.int64(),
     "share": pa.float64(),
     "change": pa.float64(),
@@ -61,7 +62,7 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether it is set flush right."""
-        return self.kind != "text"
+        return self.kind not in ("text", "time")
 
 
 @dataclass(frozen=True, slots=True)

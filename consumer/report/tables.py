@@ -176,7 +176,7 @@ def shares(findings: Findings) -> Table:
         "shares_over_time",
         "Shares over time",
         (
-            Column("at", "Event time"),
+            Column("at", "Event time", "time"),
             Column("version", "Version", "count"),
             *_SEGMENT,
             Column("share", "Share", "share", hides=True),

@@ -37,7 +37,7 @@ def models(findings: Findings) -> Table:
         (
             Column("version", "Version"),
             Column("kind", "Kind"),
-            Column("created", "Made on (event time)"),
+            Column("created", "Made on (event time)", "time"),
             Column("k", "Segments", "count"),
             Column("silhouette", "Silhouette", "number"),
             Column("davies_bouldin", "Davies-Bouldin", "number"),
@@ -174,9 +174,9 @@ def freshness(findings: Findings) -> Table:
         (
             Column("part", "Part"),
             Column("customers", "Customers, in tens", "count"),
-            Column("as_of", "Events up to"),
+            Column("as_of", "Events up to", "time"),
             Column("behind_hours", "Hours behind the newest", "number"),
-            Column("written", "Written"),
+            Column("written", "Written", "time"),
         ),
         rows,
         f"From {findings.customers.source}.",
