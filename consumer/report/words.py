@@ -76,7 +76,8 @@ class Units:
 
     def label(self, j: int) -> str:
         """What column `j` is called; its name where the specification gives no label."""
-        return self.columns.label[j] or self.columns.name[j].replace("_", " ")
+        label, feature = self.columns.label[j], self.columns.feature[j]
+        return label.replace("_", " ") if label.startswith(feature) else label
 
     def labelled(self, name: str) -> str:
         """Label of a column by its name; other names stay as they are."""
