@@ -22,7 +22,8 @@ from consumer.log_reader import LogReader
 from consumer.replay_feed import partition_of
 from consumer.restore.tail import Tail
 from schemas.times import format_time
-from tests.customers.conftest import END_US, catch_up
+from tests.customers.conftest import catch_up
+from tests.customers.quiet import END_US
 from tests.service.world import PARTITIONS, Record, World, is_settled, turn_until
 
 MINUTE_US = 60_000_000
