@@ -1,7 +1,10 @@
-"""`inspect`: what is known of one customer."""
+"""`inspect` and `forget`: what is known of one customer, and its erasure."""
 
 from __future__ import annotations
 
+import sys
+import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +18,8 @@ from consumer.commands.common import (
     print_table,
     write_json,
 )
+from consumer.errors import ConfigError, DataError
+from consumer.exit_codes import ExitCode
 
 CustomerArgument = Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id.")]
 
@@ -56,6 +61,85 @@ def inspect(  # noqa: PLR0913 - one parameter per option
         write_json(document)
         return
     _print(document)
+
+
+def forget(  # noqa: PLR0913 - one parameter per option
+    customer: CustomerArgument,
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    sets: SetOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: it cannot be taken back.")] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait-s", min=0, help="Seconds to wait until the service has carried it out.")
+    ] = 120,
+    to_file: Annotated[Path | None, typer.Option("--receipt", help="Also write the receipt here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase one customer: send the event, wait until it has taken effect, give a receipt.
+
+    The receipt says what is gone, what is left where, and by when the broker drops it. Exit code 6: sent, but
+    not yet carried out; the service does so when it runs, and the command may be repeated.
+    """
+    settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
+    from consumer import kafka_clients, topics
+    from consumer.customer.erasure import Erasure
+    from consumer.customer.receipt import receipt
+
+    _make_sure(customer, yes)
+    names = topics.TopicNames.with_prefix(settings.topics.prefix)
+    partitions = topics.require(kafka_clients.make_admin(settings), names)
+    with Erasure(settings, partitions) as erasure:
+        request = erasure.send(customer, time.time_ns() // 1000)
+        place = f"{request.topic} [{request.partition}] {request.offset}"
+        typer.echo(f"sent {request.event_id} to {place}; waiting for the service", err=True)
+        effect = erasure.wait(request, customer, wait_s)
+    document = receipt(settings, customer, request, effect, time.time_ns() // 1000)
+    if to_file is not None:
+        _write(to_file, document)
+    if as_json:
+        write_json(document)
+    else:
+        _print_receipt(document)
+    if effect is None:
+        typer.echo(
+            f"not carried out within {wait_s:g} s: is the service running (segmenter doctor)?", err=True
+        )
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _make_sure(customer: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("forget asks before it erases, and nobody is there to answer", "add --yes")
+    typer.confirm(f"Erase customer {customer}? It cannot be taken back", abort=True, err=True)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    import json
+
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"the receipt cannot be written to {path}: {error.strerror}",
+            "the erasure is done or under way: run the command again with another --receipt",
+        ) from None
+
+
+def _print_receipt(document: dict[str, Any]) -> None:
+    event = document["event"]
+    rows = [
+        ["customer", document["customer_hash"], "", "hash"],
+        [
+            f"event {event['event_id']}",
+            "sent",
+            "",
+            f"{event['topic']} [{event['partition']}] {event['offset']}",
+        ],
+    ]
+    rows += [[one["place"], one["state"], one["gone_by"] or "", one["detail"]] for one in document["places"]]
+    print_table(["what", "state", "gone by", "detail"], rows)
 
 
 def _print(document: dict[str, Any]) -> None:

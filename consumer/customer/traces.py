@@ -42,10 +42,10 @@ class Traces:
         return found[-n:] if n else []
 
     def events(self, n: int) -> list[dict[str, Any]]:
-        """The last `n` (`REMEMBERED` at most) applied events in the order of their times, with their outcome.
+        """The last `n` (`REMEMBERED` at most) applied events in the order of their times, with outcomes.
 
-        That is `counted`, `refused` (a dead letter), `duplicate`, or `of an earlier life`. No further back than
-        a million records per topic.
+        That is `counted`, `refused` (a dead letter), `duplicate`, or `of an earlier life`. No further back
+        than a million records per topic.
         """
         told, n = [], min(n, REMEMBERED)
         for code, topic in enumerate(self._found.names.inputs):
