@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import inspect, models, report, service, simulate, topics, verify
+from consumer.commands import customers, dlq, inspect, models, report, service, simulate, topics, verify
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -34,6 +34,9 @@ app.command()(models.recalibrate)
 app.command()(report.report)
 app.add_typer(models.app, name="models")
 app.add_typer(topics.app, name="topics")
+app.add_typer(dlq.app, name="dlq")
+app.command()(customers.inspect)
+app.command()(customers.forget)
 app.command()(inspect.doctor)
 app.add_typer(inspect.config_app, name="config")
 app.add_typer(inspect.schemas_app, name="schemas")

@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     BROKER = 3, "Kafka cannot be reached or refuses the client"
     TOPICS = 4, "a topic is missing or has the wrong shape"
     DATA = 5, "an input file or a specification file cannot be used"
-    CHECK_FAILED = 6, "a check ran and failed (doctor, demo, verify)"
+    CHECK_FAILED = 6, "a check ran and failed (doctor, demo, verify, forget)"
     UNVERIFIED = 7, "verify found nothing wrong, but part of the log that it needs is gone"
     RESTART = 75, "state unknown or fenced: restart me, I restore from the committed audit log"
     INTERRUPTED = 130, "stopped by Ctrl-C"

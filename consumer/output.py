@@ -29,6 +29,7 @@ ORIGIN_TOPIC: Final = "__streams.errors.topic"
 ORIGIN_PARTITION: Final = "__streams.errors.partition"
 ORIGIN_OFFSET: Final = "__streams.errors.offset"
 REASON: Final = "x-reason"
+MESSAGE: Final = "__streams.errors.message"
 
 _EXCEPTION: Final = "org.telecom.segmenter.RejectedRecord"
 
@@ -152,7 +153,7 @@ def dead_letters(rejects: Rejects, names: TopicNames) -> Batch:
     headers: list[Headers] = [
         [
             exception,
-            ("__streams.errors.message", detail.encode("utf-8", "replace")),
+            (MESSAGE, detail.encode("utf-8", "replace")),
             origins[topic],
             (ORIGIN_PARTITION, str(partition).encode()),
             (ORIGIN_OFFSET, str(offset).encode()),

@@ -84,6 +84,11 @@ class TopicNames:
         """Input topics, in the order of `schemas.batch.Topic`."""
         return self.usage, self.billing, self.customer
 
+    @property
+    def replayed(self) -> str:
+        """The ledger of dead letters sent again; `segmenter dlq replay` makes it when it is first used."""
+        return f"{self.dlq.removesuffix('.v1')}.replayed"
+
 
 @dataclass(frozen=True, slots=True)
 class TopicShape:
@@ -216,6 +221,16 @@ def input_partitions(admin: Admin, names: TopicNames) -> int:
             f"if they are unused, recreate them with one count; if they are in use, {MOVE_FIX}",
         )
     return counts[names.usage]
+
+
+def partitions_of(admin: Admin, topic: str) -> int:
+    """Number of partitions of `topic`. Raises `TopicError` if it is missing, `BrokerUnreachable`."""
+    counts = _partition_counts(_metadata(admin, Deadline(ADMIN_TIMEOUT_S)))
+    if topic not in counts:
+        raise TopicError(
+            f"the topic {topic} does not exist", "check topics.prefix, or run 'segmenter topics create'"
+        )
+    return counts[topic]
 
 
 def newest_input_us(admin: Admin, names: TopicNames) -> int:

@@ -276,7 +276,7 @@ class PartitionState:
                 self.store.rows.hot["cut"][row] = cut
 
     def _tombstone(self, customer: bytes) -> bytes:
-        return hashlib.blake2b(customer, digest_size=16, key=self.plan.spec.name.encode()).digest()
+        return tombstone(customer, self.plan.spec.name)
 
     def live_rows(self, low: int, high: int) -> Int32Array:
         """Live rows whose slice key is in [low, high)."""
@@ -287,6 +287,11 @@ class PartitionState:
     def keys_of(self, rows: Int32Array) -> Int64Array:
         """Slice keys of `rows`."""
         return slice_keys(self.index.hashes[rows])
+
+
+def tombstone(customer: bytes, spec_name: str) -> bytes:
+    """What is kept of an erased id: a hash keyed by the name of the specification, 16 bytes."""
+    return hashlib.blake2b(customer, digest_size=16, key=spec_name.encode()).digest()
 
 
 def _by_batch(chunks: list[Chunk]) -> list[tuple[EventBatch, list[Chunk]]]:

@@ -1,0 +1,1 @@
+"""Programs to begin with for whoever reads the output topics; they need confluent-kafka only."""
