@@ -232,8 +232,9 @@ class SnapshotWriter:
         self._background.start(write)
 
     def _make_buffer(self, state: PartitionState) -> None:
-        """On the thread: touching its pages for the first time takes longer than a copy."""
+        """On the thread: the first touch of its pages, and loading a kernel, take longer than a copy."""
         self._buffer = PartBuffer(state.store.rows)
+        state.index.export(0, 0)
 
     def _manifest(self, draft: _Draft, state: PartitionState, n: int) -> Manifest:
         """All but size and checksum, which are known when the file is written."""
