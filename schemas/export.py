@@ -1,4 +1,4 @@
-"""JSON Schema files (draft 2020-12) of the published contracts, kept in `schemas/json/`."""
+"""Files of the published contracts, kept in `schemas/json/`: JSON Schema (draft 2020-12), Avro for inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from schemas import changes, events, examples
+from schemas import avro, changes, events, examples
 from schemas.batch import Topic
 from schemas.outbox import schema_id
 
@@ -33,7 +33,7 @@ _CONTRACTS: Final[Mapping[str, tuple[str, Any, list[dict[str, Any]]]]] = {
 
 
 def documents() -> dict[str, str]:
-    """File name to JSON text, one file per topic."""
+    """File name to JSON Schema, one file per topic."""
     files = {}
     for topic, (title, contract, records) in _CONTRACTS.items():
         schema = TypeAdapter(contract).json_schema(mode="validation")
@@ -51,7 +51,7 @@ def write(directory: Path = DIRECTORY) -> list[Path]:
     """Write the files into `directory` and return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, text in documents().items():
+    for name, text in (documents() | avro.documents()).items():
         path = directory / name
         path.write_text(text, encoding="utf-8")
         paths.append(path)
@@ -60,7 +60,11 @@ def write(directory: Path = DIRECTORY) -> list[Path]:
 
 def outdated(directory: Path = DIRECTORY) -> list[str]:
     """Names of files in `directory` that are missing or differ from the models, or are no longer made."""
-    expected = documents()
-    present = {path.name: path.read_text("utf-8") for path in directory.glob("*.schema.json")}
+    expected = documents() | avro.documents()
+    present = {
+        path.name: path.read_text("utf-8")
+        for pattern in ("*.schema.json", "*.avsc")
+        for path in directory.glob(pattern)
+    }
     names = sorted(expected.keys() | present.keys())
     return [name for name in names if expected.get(name) != present.get(name)]

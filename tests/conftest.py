@@ -125,6 +125,18 @@ def asyncapi_schema(
 
 
 @pytest.fixture(scope="session")
+def apicurio_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Apicurio Registry from Maven, unpacked; else skip."""
+    from tests.registry.registries import fetch
+
+    folder = tmp_path_factory.mktemp("apicurio")
+    if reason := unavailable("maven") or fetch(folder):
+        request.config.stash[BROKERS].append(f"NO SCHEMA REGISTRY ({reason}): only its stand-in was used")
+        pytest.skip(f"no Schema Registry from Maven: {reason}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ibm_set() -> None:
     """The IBM telco set, which is not part of the project; skip without it."""
     from tests.replay import ibm

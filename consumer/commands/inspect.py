@@ -75,7 +75,7 @@ def config_show(
 def schemas_export(
     out: Annotated[Path, typer.Argument(help="Directory for the files.")],
 ) -> None:
-    """Write the contracts: a JSON Schema per topic, and asyncapi.yaml with all of them."""
+    """Write the contracts: JSON Schema per topic, Avro for the inputs, asyncapi.yaml with all of them."""
     from consumer import asyncapi
     from schemas.export import write
 
