@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import inspect, models, service, simulate, topics, verify
+from consumer.commands import adapt, inspect, models, service, simulate, topics, verify
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -29,6 +29,7 @@ app.command()(service.coordinate)
 app.command()(service.demo)
 app.command()(simulate.simulate)
 app.command()(service.replay)
+app.add_typer(adapt.app, name="adapt")
 app.command()(verify.verify)
 app.command()(models.recalibrate)
 app.add_typer(models.app, name="models")
