@@ -1,6 +1,7 @@
 """What an adapter has made of each TM Forum resource, so that the next version of it becomes a difference.
 
-SQLite, in memory or in a file that the next run goes on with. Erasing a customer takes their rows away.
+SQLite, in memory or in a file that the next run goes on with. Erasing a customer takes their rows away, bytes
+included.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class TmfMemory:
         self._path = path
         try:
             self._base = sqlite3.connect(path or ":memory:")
+            self._base.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS resource (kind TEXT, id TEXT, customer TEXT, event TEXT, "
                 "revision INTEGER, PRIMARY KEY (kind, id)) WITHOUT ROWID"

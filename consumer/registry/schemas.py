@@ -47,6 +47,14 @@ class WriterSchemas:
             self._known[number] = found
         return self._known[number]
 
+    def subjects(self) -> int:
+        """How many subjects the registry has. Raises `RegistryUnreachable`."""
+        try:
+            with self._connect() as client:
+                return len(client.get_subjects())
+        except (SchemaRegistryError, HTTPError, OSError) as error:
+            raise self._unreachable(str(error) or type(error).__name__) from error
+
     def _ask(self, number: int) -> Any | Refusal:
         try:
             # A connection per schema: there are few, and none is left open for days.

@@ -325,6 +325,24 @@ def test_events_go_to_the_input_topics(
     assert len({message.partition() for message in found}) == 1
 
 
+def test_the_state_file_forgets_the_erased(tmp_path: Path) -> None:
+    """Nothing of them is left in its bytes."""
+    path = tmp_path / "state"
+    with TmfMemory(str(path)) as memory:
+        adapting = TmfAdapter(MAPPING, memory, "EUR")
+        parties = [{"id": "somebody-else", "role": "customer"}]
+        events(adapting, usage(10))
+        events(adapting, usage(10) | {"id": "u-2", "relatedParty": parties})
+        memory.save()
+        assert b"c-1" in path.read_bytes()
+        events(adapting, customer("CustomerDeleteEvent"))
+        memory.save()
+    left = path.read_bytes()
+    assert b"c-1" not in left
+    assert b"u-1" not in left
+    assert b"somebody-else" in left
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -13,6 +13,8 @@ import pytest
 
 from consumer.adapters import TmfAdapter, TmfMemory, load_mapping
 from consumer.adapters.run import NdjsonSink, adapt_files
+from consumer.cli import execute
+from consumer.exit_codes import ExitCode
 from consumer.simulator import Simulation, SimulationSettings, write_ndjson
 from tests.adapters.twin import Document, Twin, lines
 from tests.replay.simulated import replay
@@ -67,6 +69,19 @@ def test_every_refused_example_says_why(tmp_path: Path) -> None:
     assert [reject["reason"] for reject in refused] == [*reasons, "currency", "unknown_type"]
     assert [reject["document"] for reject in refused] == list(range(1, 10))
     assert all(json.loads(reject["raw"]) and reject["detail"] for reject in refused)
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those about TM Forum, as they stand there."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    block = text[text.index("### From TM Forum") :].split("```sh\n", 1)[1].split("```", 1)[0]
+    commands = [line.split()[1:] for line in block.splitlines() if line.startswith("segmenter ")]
+    assert len(commands) == 2
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    monkeypatch.chdir(tmp_path)
+    assert [execute(command) for command in commands] == [ExitCode.OK, ExitCode.OK]
+    assert (tmp_path / "refused.ndjson").read_bytes() == b""
+    assert (tmp_path / "out" / "customers.parquet").exists()
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ class StandIn:
             def log_message(self, *_: object) -> None:
                 pass
 
-            def _answer(self, status: int, document: dict[str, Any]) -> None:
+            def _answer(self, status: int, document: Any) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -129,11 +129,13 @@ class StandIn:
         self._server.server_close()
         self._thread.join()
 
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """A schema by id."""
+    def get(self, path: str) -> tuple[int, Any]:
+        """A schema by id, or the subjects, of which it keeps none."""
         self.asked.append(path)
         if self.status is not None:
             return self.status, {"error_code": 50001, "message": "told to fail"}
+        if path == "/subjects":
+            return 200, []
         folder, _, name = path.rpartition("/")
         number = int(name) if folder == "/schemas/ids" else 0
         if not 1 <= number <= len(self._schemas):

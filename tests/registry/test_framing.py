@@ -20,8 +20,10 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.config import KafkaConfig
+from consumer import doctor
+from consumer.config import Config, KafkaConfig
 from consumer.config_sources import load_config
+from consumer.core import Core, Positions
 from consumer.errors import ConfigError, RegistryUnreachable
 from consumer.kafka_clients import consumer_settings
 from consumer.registry import FramedDecoder, unframe_of
@@ -258,6 +260,19 @@ def test_settings_that_the_registry_client_refuses_are_told_at_the_start() -> No
             WriterSchemas(KafkaConfig(framing="avro", client=client))
 
 
+def test_the_doctor_asks_the_registry(url: str) -> None:
+    """Where it is needed: that it answers, or what to do. (The other checks wait for a broker.)"""
+
+    def told(address: str) -> list[doctor.Check]:
+        return doctor._registry(Config(kafka=KafkaConfig(framing="avro", client=in_client(address))))
+
+    assert [check.verdict for check in told(url)] == [doctor.Verdict.OK]
+    [gone] = told("http://127.0.0.1:1")
+    assert gone.verdict is doctor.Verdict.FAILED
+    assert "schema.registry.url" in gone.fix
+    assert doctor._registry(Config()) == []
+
+
 def test_the_registrys_settings_are_not_the_brokers() -> None:
     """Librdkafka refuses names that it does not know."""
     config = load_config(
@@ -270,8 +285,6 @@ def test_the_registrys_settings_are_not_the_brokers() -> None:
 
 def test_without_framing_nothing_is_between() -> None:
     """The default has the plain decoder itself: not one call more per record."""
-    from consumer.core import Core
-
     config = load_config(None, {}, {})
     assert unframe_of(config) is None
     assert type(Core(config, 1, unframe=unframe_of(config)).decoder) is Decoder
@@ -291,6 +304,21 @@ def test_verify_reads_what_the_service_read() -> None:
     refusal = framed.decode(plain, 0)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.FRAMING
+
+
+def test_the_core_applies_framed_records() -> None:
+    """A step over records with frames, without one and refused ones: what a step over plain ones accepts."""
+    value = json.dumps(examples.EVENTS["data"]).encode()
+    values: list[bytes | None] = [b"\0\0\0\0\1" + value, value, b"\0\0\0\0\1{", b"\0\0\0\0\1" + value]
+    core = Core(load_config(None, {}, {}), 1, follow_clock=False, unframe=unframe_json)
+    core.engine.add_partition(0)
+    raw = records(values, [0] * 4)
+    positions = Positions({(0, 0): 104}, {(0, topic): True for topic in range(3)})
+    [part] = core.process(raw, positions, 1_772_370_000_000_000).partitions
+    assert part.rejects.offset.tolist() == [101, 102]
+    assert part.rejects.reasons == [Reason.FRAMING, Reason.MALFORMED_JSON]
+    assert part.rejects.values == values[1:3]
+    assert core.engine.partitions[0].index.n == 1
 
 
 @given(st.binary(max_size=80))
