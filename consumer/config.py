@@ -81,13 +81,8 @@ class KafkaConfig(Group):
     )
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="further librdkafka settings for every client, for example security.protocol; those "
-        f"of a Schema Registry begin with {REGISTRY_PREFIX}",
-    )
-    framing: Literal["none", "json", "avro"] = Field(
-        default="none",
-        description="values of input records; none: plain JSON; json, avro: framed as by Confluent's "
-        "serializers (byte 0, four-byte schema id, then JSON or Avro)",
+        description="further librdkafka settings for every client, for example security.protocol; with "
+        f"{REGISTRY_PREFIX}url (and the like) input records are framed by a Schema Registry's serializers",
     )
 
     @model_validator(mode="after")
@@ -101,9 +96,10 @@ class KafkaConfig(Group):
 
     @model_validator(mode="after")
     def _know_the_registry(self) -> Self:
-        if self.framing == "avro" and "url" not in self.registry:
+        if self.registry and "url" not in self.registry:
+            names = ", ".join(sorted(REGISTRY_PREFIX + name for name in self.registry))
             raise ValueError(
-                f"framing avro needs the setting {REGISTRY_PREFIX}url in client: records only hold an id"
+                f"client has {names} but not {REGISTRY_PREFIX}url, without which records are plain"
             )
         return self
 
@@ -114,7 +110,10 @@ class KafkaConfig(Group):
 
     @property
     def registry(self) -> dict[str, str | int | float | bool]:
-        """What of `client` is for the Schema Registry's client, without the prefix."""
+        """What of `client` is for the Schema Registry's client, without the prefix.
+
+        If there is any, input records are framed: a byte 0 and a schema id come first.
+        """
         return {
             name.removeprefix(REGISTRY_PREFIX): value
             for name, value in self.client.items()

@@ -84,8 +84,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 def _registry(config: Config) -> list[Check]:
-    """The Schema Registry, where one is needed."""
-    if config.kafka.framing != "avro":
+    """The Schema Registry, where one is set."""
+    if not config.kafka.registry:
         return []
 
     def check() -> Check:

@@ -17,8 +17,6 @@ from typing import Any, Final
 import msgspec
 from fastavro import schemaless_reader
 
-from consumer.registry.framed import split
-from consumer.registry.schemas import WriterSchemas
 from schemas.avro import CLEARED
 from schemas.reference import Refusal
 from schemas.rejects import Reason
@@ -38,24 +36,6 @@ _UNREADABLE: Final = (
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
-
-
-class AvroRecords:
-    """Reads records by the schemas of a registry."""
-
-    def __init__(self, schemas: WriterSchemas) -> None:
-        self._schemas = schemas
-
-    def unframe(self, value: bytes | None) -> bytes | Refusal | None:
-        """JSON of the record in `value`. Raises `RegistryUnreachable`."""
-        if value is None:
-            return None
-        found = split(value)
-        if isinstance(found, Refusal):
-            return found
-        number, payload = found
-        schema = self._schemas.avro(number)
-        return schema if isinstance(schema, Refusal) else to_json(schema, payload)
 
 
 def to_json(schema: Any, payload: bytes) -> bytes | Refusal:

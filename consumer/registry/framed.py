@@ -1,15 +1,17 @@
 """Taking frames off before decoding: a magic byte 0, a four-byte schema id, then JSON or Avro.
 
-What is inside becomes plain JSON of the contract and goes to the decoder that all records go to, so a framed
-record has the verdict of a plain one. A record without a frame is refused; it keeps its bytes.
+Which of the two is said by the registry for each id. What is inside becomes plain JSON of the contract and
+goes to the decoder that all records go to, so a framed record has the verdict of a plain one. A record
+without a frame is refused; it keeps its bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from consumer.config import Config
+from consumer.config import REGISTRY_PREFIX, Config
 from consumer.errors import ConfigError
 from schemas.batch import EventBatch
 from schemas.decode import Decoder
@@ -20,46 +22,56 @@ from schemas.rejects import Reason, Rejects
 #: The contract's JSON in a record's value, or why there is none; None is a tombstone and stays one.
 Unframe = Callable[[bytes | None], bytes | Refusal | None]
 
+#: Makes the contract's JSON of what is behind a frame.
+Reader = Callable[[bytes], bytes | Refusal]
+
 _MAGIC: Final = 0
 _HEADER: Final = 5
 
 
 def unframe_of(config: Config) -> Unframe | None:
-    """How records are unframed, None if they come plain.
+    """How records are unframed, None if they come plain: there is no Schema Registry.
 
     Raises `ConfigError` if the packages for it are missing.
     """
-    if config.kafka.framing == "none":
+    if not config.kafka.registry:
         return None
-    if config.kafka.framing == "json":
-        return unframe_json
     try:
-        from consumer.registry.avro import AvroRecords
         from consumer.registry.schemas import WriterSchemas
     except ImportError as error:
         raise ConfigError(
-            f"kafka.framing = avro needs packages that are not installed: {error}",
+            f"{REGISTRY_PREFIX}url in kafka.client needs packages that are not installed: {error}",
             "install telecom-segmenter[registry]",
         ) from None
 
-    return AvroRecords(WriterSchemas(config.kafka)).unframe
+    return partial(unframe, WriterSchemas(config.kafka).reader)
+
+
+def unframe(reader_of: Callable[[int], Reader | Refusal], value: bytes | None) -> bytes | Refusal | None:
+    """The JSON in `value`, read as `reader_of` says for its schema id. Raises what that raises."""
+    if value is None:
+        return None
+    found = split(value)
+    if isinstance(found, Refusal):
+        return found
+    number, payload = found
+    reader = reader_of(number)
+    return reader if isinstance(reader, Refusal) else reader(payload)
 
 
 def split(value: bytes) -> tuple[int, bytes] | Refusal:
     """Schema id and payload of a framed value."""
     if len(value) < _HEADER or value[0] != _MAGIC:
         return Refusal(
-            Reason.FRAMING, "no frame: a byte 0 and a schema id come first where kafka.framing is set"
+            Reason.FRAMING,
+            f"no frame: a byte 0 and a schema id come first where {REGISTRY_PREFIX}url is set",
         )
     return int.from_bytes(value[1:_HEADER], "big"), value[_HEADER:]
 
 
-def unframe_json(value: bytes | None) -> bytes | Refusal | None:
-    """The JSON behind the id. The schema is not looked up: what is valid is said by the contract."""
-    if value is None:
-        return None
-    found = split(value)
-    return found if isinstance(found, Refusal) else found[1]
+def as_json(payload: bytes) -> bytes:
+    """The `Reader` of JSON, which is what it is: what is valid is said by the contract."""
+    return payload
 
 
 class FramedDecoder:

@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import numpy as np
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -28,7 +28,7 @@ from consumer.errors import ConfigError, RegistryUnreachable
 from consumer.kafka_clients import consumer_settings
 from consumer.registry import FramedDecoder, unframe_of
 from consumer.registry.avro import to_json
-from consumer.registry.framed import unframe_json
+from consumer.registry.framed import as_json, unframe
 from consumer.registry.schemas import WriterSchemas
 from consumer.verify.log import Record
 from consumer.verify.partition import Clockwork
@@ -38,6 +38,7 @@ from schemas.reference import Refusal
 from schemas.rejects import Reason, Rejects
 from tests.registry.registries import StandIn, apicurio
 
+PROTOBUF = 'syntax = "proto3"; message Usage { string event_id = 1; }'
 VOCABULARY = Vocabulary({"technology": ("5g",), "line_type": ("postpaid",), "services": ("fiber", "tv")})
 
 
@@ -69,14 +70,21 @@ def client(url: str) -> Iterator[SchemaRegistryClient]:
         yield made
 
 
-def decoder(framing: str, url: str | None = None) -> FramedDecoder:
-    """As the service has it with these settings."""
-    settings: dict[str, Any] = {"kafka.framing": framing}
-    if url is not None:
-        settings["kafka.client"] = {"schema.registry.url": url}
-    unframe = unframe_of(load_config(None, {}, settings))
-    assert unframe is not None
-    return FramedDecoder(Decoder(VOCABULARY, "EUR"), unframe)
+def decoder(url: str) -> FramedDecoder:
+    """As the service has it with this registry."""
+    found = unframe_of(load_config(None, {}, {"kafka.client": {"schema.registry.url": url}}))
+    assert found is not None
+    return FramedDecoder(Decoder(VOCABULARY, "EUR"), found)
+
+
+def json_behind_any_id(value: bytes | None) -> bytes | Refusal | None:
+    """An `Unframe` of a registry all of whose schemas are JSON Schemas."""
+    return unframe(lambda _: as_json, value)
+
+
+def framed_as(number: int) -> bytes:
+    """A record of the schema `number`."""
+    return b"\0" + number.to_bytes(4, "big") + b"x"
 
 
 def records(values: list[bytes | None], topics: list[int]) -> RawRecords:
@@ -129,21 +137,54 @@ def test_avro_by_confluents_serializer(url: str, client: SchemaRegistryClient) -
         return AvroSerializer(client, avro.documents()[f"{topic}.avsc"])
 
     values: list[bytes | None] = [serialized(in_avro(event), make) for event in written]
-    batch, rejects = decoder("avro", url).decode(records(values, topics))
+    batch, rejects = decoder(url).decode(records(values, topics))
     assert rejects.n == 0, rejects.details
     assert columns(batch) == columns(plain()[0])
 
 
-def test_json_by_confluents_serializer(client: SchemaRegistryClient) -> None:
-    """The same for our JSON Schemas, which the client checks records by."""
+def json_serializer(client: SchemaRegistryClient) -> Callable[[str], Any]:
+    """Serializers by our JSON Schemas, which the client checks records by."""
+    return lambda topic: JSONSerializer(export.documents()[f"{topic}.schema.json"], client)
+
+
+def test_json_by_confluents_serializer(stand_in: str) -> None:
+    """The same for our JSON Schemas, where the registry names their type."""
     written, topics = everything()
-
-    def make(topic: str) -> Any:
-        return JSONSerializer(export.documents()[f"{topic}.schema.json"], client)
-
-    values: list[bytes | None] = [serialized(event, make) for event in written]
-    batch, rejects = decoder("json").decode(records(values, topics))
+    with SchemaRegistryClient({"url": stand_in}) as client:
+        values: list[bytes | None] = [serialized(event, json_serializer(client)) for event in written]
+    batch, rejects = decoder(stand_in).decode(records(values, topics))
     assert rejects.n == 0, rejects.details
+    assert columns(batch) == columns(plain()[0])
+
+
+def test_json_of_a_registry_that_names_no_type_is_refused_as_avro(real: str) -> None:
+    """No type is Avro, as Confluent has it. What the serializer wrote is JSON behind an id all the same."""
+    written, topics = everything()
+    with SchemaRegistryClient({"url": real}) as client:
+        values: list[bytes | None] = [serialized(event, json_serializer(client)) for event in written]
+    batch, rejects = decoder(real).decode(records(values, topics))
+    assert (batch.n, rejects.n) == (0, len(values))
+    assert set(rejects.reasons) == {Reason.FRAMING}
+    assert all("cannot be used as Avro" in detail for detail in rejects.details)
+    framed = FramedDecoder(Decoder(VOCABULARY, "EUR"), json_behind_any_id)
+    assert columns(framed.decode(records(values, topics))[0]) == columns(plain()[0])
+
+
+def test_json_and_avro_share_a_topic(stand_in: str) -> None:
+    """The id of each record says which it is; a type that is neither is refused by its name."""
+    written, topics = everything()
+    schemas = avro.documents()
+    with SchemaRegistryClient({"url": stand_in}) as client:
+        number = client.register_schema("other", Schema(PROTOBUF, "PROTOBUF"))
+        values: list[bytes | None] = [
+            serialized(in_avro(event), lambda topic: AvroSerializer(client, schemas[f"{topic}.avsc"]))
+            if row % 2
+            else serialized(event, json_serializer(client))
+            for row, event in enumerate(written)
+        ]
+    values.append(framed_as(number))
+    batch, rejects = decoder(stand_in).decode(records(values, [*topics, 0]))
+    assert rejects.details == [f"schema {number} is PROTOBUF, not Avro or JSON"]
     assert columns(batch) == columns(plain()[0])
 
 
@@ -169,7 +210,7 @@ def test_logical_types_are_times(url: str, client: SchemaRegistryClient) -> None
     }  # fmt: skip
     serializer = AvroSerializer(client, json.dumps(schema))
     value = serializer(bill, SerializationContext("bills", MessageField.VALUE))
-    batch, rejects = decoder("avro", url).decode(records([value], [1]))
+    batch, rejects = decoder(url).decode(records([value], [1]))
     assert rejects.n == 0, rejects.details
     assert batch.event_time_us.tolist() == [1_772_440_200_000_250]
     assert (batch.value.tolist(), batch.aux.tolist()) == ([29.9], [28.0])
@@ -183,17 +224,15 @@ def test_refused_records_keep_their_bytes_and_places(url: str, client: SchemaReg
     def in_usage(event: dict[str, Any]) -> bytes:
         return serialized(event, lambda _: AvroSerializer(client, usage_schema))
 
-    def in_json(event: dict[str, Any]) -> bytes:
-        return serialized(event, lambda t: JSONSerializer(export.documents()[f"{t}.schema.json"], client))
-
-    good, schema = in_usage(usage), in_json(usage)
+    good = in_usage(usage)
+    other = framed_as(client.register_schema("other", Schema(PROTOBUF, "PROTOBUF")))
     negative, not_a_number = (
         in_usage(usage | {"megabytes": -1.0}),
         in_usage(usage | {"megabytes": float("nan")}),
     )
-    values = [json.dumps(usage).encode(), good, b"\0\0\1\x86\x9f" + good[5:], schema, good[:-1], good + b"!"]
+    values = [json.dumps(usage).encode(), good, b"\0\0\1\x86\x9f" + good[5:], other, good[:-1], good + b"!"]
     values += [negative, not_a_number, b"", b"\0"]
-    batch, rejects = decoder("avro", url).decode(records([*values, None], [0] * 11))
+    batch, rejects = decoder(url).decode(records([*values, None], [0] * 11))
     assert batch.offset.tolist() == [101]
     found = dict(zip(rejects.offset.tolist(), zip(rejects.reasons, rejects.values, strict=True), strict=True))
     assert found == {
@@ -203,10 +242,10 @@ def test_refused_records_keep_their_bytes_and_places(url: str, client: SchemaReg
         108: (Reason.FRAMING, b""), 109: (Reason.FRAMING, b"\0"), 110: (Reason.MALFORMED_JSON, None),
     }  # fmt: skip
     details = dict(zip(rejects.offset.tolist(), rejects.details, strict=True))
-    assert "kafka.framing" in details[100]
+    assert "schema.registry.url" in details[100]
     assert "no schema 99999" in details[102]
-    # The real one does not say of what kind the schema is; then it is tried as Avro.
-    assert "not Avro" in details[103] or "cannot be used" in details[103]
+    # Where a registry does not say of what type the schema is, it is tried as Avro.
+    assert "not Avro or JSON" in details[103] or "cannot be used as Avro" in details[103]
 
 
 def test_a_schema_is_asked_for_once() -> None:
@@ -215,10 +254,23 @@ def test_a_schema_is_asked_for_once() -> None:
         usage = avro.documents()["telecom.usage.v1.avsc"]
         with SchemaRegistryClient({"url": registry.url}) as client:
             value = serialized(examples.EVENTS["data"], lambda _: AvroSerializer(client, usage))
-        framed = decoder("avro", registry.url)
+            in_json = serialized(examples.EVENTS["data"], json_serializer(client))
+            other = framed_as(client.register_schema("other", Schema(PROTOBUF, "PROTOBUF")))
+        framed = decoder(registry.url)
         for _ in range(3):
-            assert framed.decode(records([value] * 5, [0] * 5))[0].n == 5
-        assert len([path for path in registry.asked if "/schemas/ids/" in path]) == 1
+            batch, rejects = framed.decode(records([value, in_json, other] * 5, [0] * 15))
+            assert (batch.n, rejects.n) == (10, 5)
+        assert len([path for path in registry.asked if "/schemas/ids/" in path]) == 3
+
+
+def test_an_unknown_schema_is_asked_for_again() -> None:
+    """It may be registered after the first record that has its id."""
+    with StandIn() as registry:
+        schemas = WriterSchemas(KafkaConfig(client=in_client(registry.url)))
+        assert isinstance(schemas.reader(1), Refusal)
+        with SchemaRegistryClient({"url": registry.url}) as client:
+            client.register_schema("usage", Schema("{}", "JSON"))
+        assert schemas.reader(1) is as_json
 
 
 def in_client(url: str) -> dict[str, str | int | float | bool]:
@@ -228,43 +280,39 @@ def in_client(url: str) -> dict[str, str | int | float | bool]:
 
 def test_a_registry_in_trouble_stops_the_service() -> None:
     """Errors of the registry and a registry that is not there are no faults of a record."""
-    value = b"\0\0\0\0\1x"
     with StandIn() as registry:
         registry.status = 500
-        settings = KafkaConfig(framing="avro", client=in_client(registry.url))
+        settings = KafkaConfig(client=in_client(registry.url))
         with pytest.raises(RegistryUnreachable, match="does not answer"):
-            WriterSchemas(settings).avro(1)
+            WriterSchemas(settings).reader(1)
     with pytest.raises(RegistryUnreachable, match=r"schema\.registry\.url"):  # it is gone now
-        WriterSchemas(settings).avro(1)
-    assert isinstance(unframe_json(value), bytes)
+        WriterSchemas(settings).reader(1)
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"kafka.framing": "avro"}, "needs the setting schema.registry.url"),
-        ({"kafka.framing": "protobuf"}, "kafka.framing"),
-    ],
-)
-def test_wrong_settings_are_one_clear_error(settings: dict[str, Any], says: str) -> None:
-    """Before anything is read."""
-    with pytest.raises(ConfigError, match=says):
-        load_config(None, {}, settings)
+@pytest.mark.parametrize("name", ["schema.registry.ssl.ca.location", "schema.registry.uri"])
+def test_settings_of_a_registry_without_its_address_are_an_error(name: str) -> None:
+    """Else framed records would be read as plain ones, for a slip of the pen."""
+    with pytest.raises(ConfigError, match=rf"client has {name} but not schema\.registry\.url"):
+        load_config(None, {}, {"kafka.client": {name: "x"}})
 
 
 def test_settings_that_the_registry_client_refuses_are_told_at_the_start() -> None:
     """A name that it does not know, an address that is none."""
-    for name, value in {"schema.registry.sasl": "x", "schema.registry.url": "registry"}.items():
+    for name, value in [
+        ("schema.registry.sasl", "x"),
+        ("schema.registry.url", "registry"),
+        ("schema.registry.url", ""),
+    ]:
         client = {"schema.registry.url": "http://127.0.0.1:1", name: value}
         with pytest.raises(ConfigError, match="Schema Registry cannot be used"):
-            WriterSchemas(KafkaConfig(framing="avro", client=client))
+            WriterSchemas(KafkaConfig(client=client))
 
 
 def test_the_doctor_asks_the_registry(url: str) -> None:
-    """Where it is needed: that it answers, or what to do. (The other checks wait for a broker.)"""
+    """Where it is set: that it answers, or what to do. (The other checks wait for a broker.)"""
 
     def told(address: str) -> list[doctor.Check]:
-        return doctor._registry(Config(kafka=KafkaConfig(framing="avro", client=in_client(address))))
+        return doctor._registry(Config(kafka=KafkaConfig(client=in_client(address))))
 
     assert [check.verdict for check in told(url)] == [doctor.Verdict.OK]
     [gone] = told("http://127.0.0.1:1")
@@ -283,12 +331,12 @@ def test_the_registrys_settings_are_not_the_brokers() -> None:
     assert settings["security.protocol"] == "ssl"
 
 
-def test_without_framing_nothing_is_between() -> None:
+def test_without_a_registry_nothing_is_between() -> None:
     """The default has the plain decoder itself: not one call more per record."""
     config = load_config(None, {}, {})
     assert unframe_of(config) is None
     assert type(Core(config, 1, unframe=unframe_of(config)).decoder) is Decoder
-    framed = load_config(None, {}, {"kafka.framing": "json"})
+    framed = load_config(None, {}, {"kafka.client": in_client("http://127.0.0.1:1")})
     assert type(Core(framed, 1, unframe=unframe_of(framed)).decoder) is FramedDecoder
 
 
@@ -296,7 +344,7 @@ def test_verify_reads_what_the_service_read() -> None:
     """An oracle's event of a framed record is that of the plain one; a refused one is refused."""
     value = json.dumps(examples.EVENTS["data"]).encode()
     clock = Clockwork(1, "EUR", 0, 0)
-    framed = Clockwork(1, "EUR", 0, 0, unframe_json)
+    framed = Clockwork(1, "EUR", 0, 0, json_behind_any_id)
     plain = Record(5, b"c-102934", value, ())
     event = clock.decode(plain, 0)
     assert not isinstance(event, Refusal)
@@ -310,7 +358,7 @@ def test_the_core_applies_framed_records() -> None:
     """A step over records with frames, without one and refused ones: what a step over plain ones accepts."""
     value = json.dumps(examples.EVENTS["data"]).encode()
     values: list[bytes | None] = [b"\0\0\0\0\1" + value, value, b"\0\0\0\0\1{", b"\0\0\0\0\1" + value]
-    core = Core(load_config(None, {}, {}), 1, follow_clock=False, unframe=unframe_json)
+    core = Core(load_config(None, {}, {}), 1, follow_clock=False, unframe=json_behind_any_id)
     core.engine.add_partition(0)
     raw = records(values, [0] * 4)
     positions = Positions({(0, 0): 104}, {(0, topic): True for topic in range(3)})
@@ -324,10 +372,11 @@ def test_the_core_applies_framed_records() -> None:
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_never_raise(payload: bytes) -> None:
     """Not as JSON, and not as Avro of any of our schemas."""
+    framed = FramedDecoder(Decoder(VOCABULARY, "EUR"), json_behind_any_id)
     for topic, text in enumerate(avro.documents().values()):
         schema = fastavro.parse_schema(json.loads(text))
         assert isinstance(to_json(schema, payload), bytes | Refusal)
-        batch, rejects = decoder("json").decode(records([payload, b"\0\0\0\0\1" + payload], [topic] * 2))
+        batch, rejects = framed.decode(records([payload, b"\0\0\0\0\1" + payload], [topic] * 2))
         assert batch.n + rejects.n == 2
 
 
