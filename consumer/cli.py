@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import adapt, inspect, models, service, simulate, topics, verify
+from consumer.commands import adapt, inspect, models, report, service, simulate, topics, verify
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -32,6 +32,7 @@ app.command()(service.replay)
 app.add_typer(adapt.app, name="adapt")
 app.command()(verify.verify)
 app.command()(models.recalibrate)
+app.command()(report.report)
 app.add_typer(models.app, name="models")
 app.add_typer(topics.app, name="topics")
 app.command()(inspect.doctor)

@@ -48,3 +48,19 @@ class DemoOptions:
     seconds: float = 60.0
     seed: int = 7
     plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """`segmenter report`. `replay`: directory of a replay; `models`: file of model records; else Kafka.
+
+    `days`: of moves and trends. `sample`: customers whose features are looked at.
+    """
+
+    config: Config
+    out: Path
+    replay: Path | None = None
+    models: Path | None = None
+    days: float = 30.0
+    sample: int = 50_000
+    title: str = ""

@@ -63,13 +63,23 @@ _COUNTED: Final = {Reason.LATE, Reason.FUTURE, Reason.MISROUTED}
 
 def outcome_counts(step: Step) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """Records int64[topics, outcomes] of a step in the order of `metric_table.Outcome`."""
-    counts = np.zeros((3, 5), np.int64)
+    found = np.zeros((3, len(_COLUMN)), np.int64)
     for part in step.partitions:
-        counts += part.outcomes @ _BY_OUTCOME
-        for topic, reason in zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True):
-            if reason not in _COUNTED:
-                counts[topic, 3] += 1
+        found += part.outcomes
+    counts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = found @ _BY_OUTCOME
+    for (topic, reason), n in rejected(step).items():
+        if reason not in _COUNTED:
+            counts[topic, 3] += n
     return counts
+
+
+def rejected(step: Step) -> Counter[tuple[int, Reason]]:
+    """Rejects of a step by topic and reason."""
+    found: Counter[tuple[int, Reason]] = Counter()
+    for part in step.partitions:
+        if part.rejects.reasons:
+            found.update(zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True))
+    return found
 
 
 class Recorder:
@@ -162,12 +172,8 @@ class Recorder:
             counts = outcome_counts(step)
             self.totals += counts
             metrics.record_events(counts)
-            rejected = Counter(
-                (topic, reason.value)
-                for part in step.partitions
-                for topic, reason in zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True)
-            )
-            metrics.record_rejects(rejected)
+            rejects = {(topic, reason.value): n for (topic, reason), n in rejected(step).items()}
+            metrics.record_rejects(rejects)
             self._record_changes(step)
             slices = {part.partition: part.scanned for part in step.partitions if part.scanned is not None}
             finished = [number for number, scanned in slices.items() if scanned.is_last]

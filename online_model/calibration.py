@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,15 @@ __all__ = [
     "silent",
     "survey",
 ]
+
+#: Values of a column follow each other closely within this part of its standard deviation, and a heap of them
+#: is narrow within that one: seconds to hours of history, as a rate, are less; a day's are not much more.
+_CLOSE: Final = 0.01
+_NARROW: Final = 0.05
+#: The least standard deviation, by the column's median.
+_LEAST: Final = 0.05
+#: Room below the only heap of a column, by its value.
+_ROOM: Final = 0.1
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]
@@ -270,13 +280,33 @@ def edges_between(values: Float64Array) -> Float64Array:
     """Inner edges float64[9] of ten bins of about equal size; `values` float64[n] ascending, n >= 1.
 
     An edge is not a value but halfway to the one below: rates of counts are atoms, which move a little
-    with every day of history, and an atom on an edge would move between bins as a whole.
+    with every day of history, and an atom on an edge would move between bins as a whole. Partitions are
+    read at watermarks of their own, so an atom is a narrow heap of values: no edge lies inside one.
     """
-    at = values[len(values) * np.arange(1, N_BINS) // N_BINS]
-    first = np.searchsorted(values, at, side="left")
-    lowest = values[min(np.searchsorted(values, values[0], side="right"), len(values) - 1)]
-    below = np.where(first > 0, values[first - 1], 2 * values[0] - lowest)
-    return np.asarray((below + at) / 2)
+    begins = _heaps(values)
+    at = len(values) * np.arange(1, N_BINS) // N_BINS
+    first = begins[at]
+    # Below the lowest heap there is as much room as to the next one; for a single one there is no measure.
+    has_next, one = begins[-1] > begins[0], _ROOM * abs(values[0]) * (values[-1] > values[0])
+    room = values[np.argmax(begins > begins[0])] - values[0] if has_next else one
+    below = np.where(first > 0, values[first - 1], values[0] - room)
+    return np.asarray((below + values[first]) / 2)
+
+
+def _heaps(values: Float64Array) -> npt.NDArray[np.intp]:
+    """Index intp[n] at which what must not be divided begins, for each of `values` float64[n] ascending.
+
+    A heap is as many values as follow each other closely, if they lie within a narrow range; else equal
+    values only: those of a continuous column.
+    """
+    # A column that is one heap has no deviation to speak of.
+    deviation = max(float(values.std()), _LEAST * abs(float(values[len(values) // 2])))
+    gaps = np.diff(values)
+    starts = np.flatnonzero(np.concatenate([[True], gaps > _CLOSE * deviation]))
+    n = np.diff(np.append(starts, len(values)))
+    width = values[starts + n - 1] - values[starts]
+    equal = np.searchsorted(values, values, side="left")
+    return np.where(np.repeat(width <= _NARROW * deviation, n), np.repeat(starts, n), equal)
 
 
 def _reference_of(

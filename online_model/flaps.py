@@ -37,7 +37,10 @@ def segment_left(old: Int16Array, new: Int16Array) -> Int16Array:
 
 def count_moves(changes: ChangeBatch, watermark_us: int) -> tuple[int, int]:
     """The flaps among the moves of a step that left `watermark_us`, and the other moves."""
+    back = changes.new == changes.left
     moves = between_segments(changes.old, changes.new)
-    soon = watermark_us - changes.old_since_us <= RETURN_DAYS * DAY_US
-    flaps = int((moves & soon & (changes.new == changes.left)).sum())
-    return flaps, int(moves.sum()) - flaps
+    flaps = 0
+    if back.any():
+        soon = changes.old_since_us >= watermark_us - RETURN_DAYS * DAY_US
+        flaps = int(np.count_nonzero(moves & soon & back))
+    return flaps, int(np.count_nonzero(moves)) - flaps

@@ -92,6 +92,16 @@ def prometheus_here(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest) -> str:
+    """Chromium without a window (package `chromium` of Debian); else skip."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        request.config.stash[BROKERS].append("NO CHROMIUM (not installed): pages were not looked at")
+        pytest.skip("chromium is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
 def grafana_schema() -> dict[str, Any]:
     """Grafana's JSON Schema of dashboards, which is not part of the project; skip without it."""
     path = Path(__file__).parent.parent.parent / "shared" / "data" / "grafana" / "dashboard.jsonschema.json"

@@ -83,6 +83,17 @@ class SnapshotStore:
         with self._fs.open_input_file(f"{self._folder(partition)}/{name}") as file:
             return file.read_buffer()
 
+    def open(self, partition: int, name: str) -> pa.NativeFile:
+        """A file to be read in pieces; whoever asks closes it."""
+        return self._fs.open_input_file(f"{self._folder(partition)}/{name}")
+
+    def partitions(self) -> list[int]:
+        """Numbers of the partitions that have a folder, ascending."""
+        selector = fs.FileSelector(self._root, allow_not_found=True)
+        names = [i.base_name for i in self._fs.get_file_info(selector) if i.type == fs.FileType.Directory]
+        numbers = [name.removeprefix("partition=") for name in names]
+        return sorted(int(number) for number in numbers if number.isdigit())
+
     def publish(self, manifest: Manifest) -> None:
         """Makes a snapshot valid; rows of one of the same commit, by a process before this one, go."""
         replaced = self._file_of(manifest.partition, manifest.n)

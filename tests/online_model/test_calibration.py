@@ -186,10 +186,25 @@ def test_edges_are_between_the_values() -> None:
     assert edges_between(np.full(7, 3.0)).tolist() == [3.0] * 9
 
 
-def test_atoms_that_move_a_little_are_no_drift() -> None:
-    """A count over 32 days, as a rate for 90: a day later everybody's is 3 % smaller."""
-    count = np.random.default_rng(4).poisson(1.0, 4000).astype(np.float64)
-    at = [count * 90 / days for days in (32, 33, 45)]
+def test_no_edge_divides_a_heap() -> None:
+    """Not the only one, and not one beside continuous values, which are divided as they come."""
+    heap = 5.0 + np.linspace(0.0, 1e-6, 400)
+    assert (edges_between(heap) < 4.9).all()
+    values = np.sort(np.concatenate([heap, np.random.default_rng(1).uniform(0.0, 3.0, 600)]))
+    edges = edges_between(values)
+    np.testing.assert_allclose(edges[:5], np.quantile(values, [0.1, 0.2, 0.3, 0.4, 0.5]), atol=0.02)
+    assert ((edges[6:] > 3.5) & (edges[6:] < 4.5)).all()
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 0.01])
+def test_atoms_that_move_a_little_are_no_drift(apart: float) -> None:
+    """A count over 32 days, as a rate for 90: a day later everybody's is 3 % smaller.
+
+    Also if four partitions were read so many days apart.
+    """
+    rng = np.random.default_rng(4)
+    count, partition = rng.poisson(1.0, 4000).astype(np.float64), rng.integers(0, 4, 4000)
+    at = [count * 90 / (days + partition * apart) for days in (32, 33, 45)]
     edges = edges_between(np.sort(at[0]))
     bins = [np.bincount(np.searchsorted(edges, x, side="right"), minlength=10)[None, :] for x in at]
     shares = bins[0] / 4000

@@ -22,11 +22,13 @@ dormancy_feature: null
 blocks:
   all: {budget: 2.0}
 features:
-  - {name: tenure, aggregate: tenure, field: months, block: all, clip: false}
-  - {name: monthly_charge, aggregate: last, events: [invoice], field: amount, block: all, clip: false}
+  - {name: tenure, unit: months, aggregate: tenure, field: months, block: all, clip: false}
+  - {name: monthly_charge, label: monthly charge, unit: currency, aggregate: last, events: [invoice],
+     field: amount, block: all, clip: false}
 """
 TOTAL = """
-  - {name: total_charges, aggregate: lifetime_sum, events: [invoice], field: amount, block: all, clip: false}
+  - {name: total_charges, label: total charges, unit: currency, aggregate: lifetime_sum, events: [invoice],
+     field: amount, block: all, clip: false}
 """
 
 
