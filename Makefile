@@ -52,7 +52,7 @@ chaos-short: setup ## a few minutes of the same
 	$(BIN)/python -m tests.chaos --short $(CHAOS)
 
 lock: setup ## pin the newest allowed versions (maintainers; needs uv)
-	$(COMPILE) --upgrade --extra build --output-file requirements.lock
+	$(COMPILE) --upgrade --extra build --extra registry --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --output-file requirements-dev.lock
 
 clean: ## remove everything that the targets above made

@@ -7,7 +7,8 @@ from typing import Any
 from online_model.columns import Columns
 from online_model.model import DORMANT, UNCLASSIFIED, Model, Segment
 from online_model.strategy import StrategyFile
-from schemas.outbox import encode_entry
+from schemas.outbox import CATALOG_TYPE, CloudEvents, Headers, encode_entry, schema_id, subject_headers
+from schemas.times import format_time
 
 _FIXED = (
     Segment(DORMANT, "Dormant"),
@@ -28,6 +29,13 @@ def catalog_entries(model: Model, columns: Columns, strategies: StrategyFile) ->
             entry["strategy"] = {"id": bound.id, "version": bound.version, "body": body}
         entries.append((segment.id.encode(), encode_entry(entry)))
     return entries
+
+
+def catalog_headers(model: Model, keys: list[bytes], source: str, run_id: str) -> list[Headers]:
+    """CloudEvents headers of the entries of `model` with `keys`; ids do not depend on who writes them."""
+    events = CloudEvents(CATALOG_TYPE, source, schema_id("segments.catalog.v1"), run_id)
+    time = format_time(model.created_us).encode()
+    return [events.headers(subject_headers(key, model.version, model.created_us, time)) for key in keys]
 
 
 def _population(model: Model) -> list[float | None]:

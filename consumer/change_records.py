@@ -20,7 +20,15 @@ from schemas import outbox
 from schemas.batch import CONSENT_GIVEN, CONSENT_UNKNOWN
 from schemas.changes import Cause as CauseName
 from schemas.changes import ChangeKind
-from schemas.outbox import CHANGED_TYPE, CURRENT_TYPE, CloudEvents, Headers, Trigger, subject_headers
+from schemas.outbox import (
+    CHANGED_TYPE,
+    CURRENT_TYPE,
+    CloudEvents,
+    Headers,
+    Trigger,
+    schema_id,
+    subject_headers,
+)
 from schemas.times import format_time
 
 _CHANGES: Final[dict[int, ChangeKind]] = {
@@ -69,8 +77,8 @@ class ChangeRecords:
         self._columns = columns
         self._strategies = {strategy.id: strategy for strategy in strategies.strategies}
         self._inputs = inputs
-        self._changed = CloudEvents(CHANGED_TYPE, source, "segment-change.v1.schema.json", run_id)
-        self._current = CloudEvents(CURRENT_TYPE, source, "segment-current.v1.schema.json", run_id)
+        self._changed = CloudEvents(CHANGED_TYPE, source, schema_id("segments.changes.v1"), run_id)
+        self._current = CloudEvents(CURRENT_TYPE, source, schema_id("segments.current.v1"), run_id)
         self._models: dict[int, Model] = {}
         self._version = 0
         self._names: dict[str, str] = {"dormant": "Dormant", "unclassified": "Unclassified"}

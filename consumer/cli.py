@@ -13,7 +13,18 @@ from typing import NoReturn
 
 import typer
 
-from consumer.commands import customers, dlq, inspect, models, report, service, simulate, topics, verify
+from consumer.commands import (
+    adapt,
+    customers,
+    dlq,
+    inspect,
+    models,
+    report,
+    service,
+    simulate,
+    topics,
+    verify,
+)
 from consumer.errors import SegmenterError
 from consumer.exit_codes import ExitCode
 
@@ -29,6 +40,7 @@ app.command()(service.coordinate)
 app.command()(service.demo)
 app.command()(simulate.simulate)
 app.command()(service.replay)
+app.add_typer(adapt.app, name="adapt")
 app.command()(verify.verify)
 app.command()(models.recalibrate)
 app.command()(report.report)

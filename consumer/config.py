@@ -17,6 +17,9 @@ from pydantic.fields import FieldInfo
 Days = Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)]
 KafkaName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
+#: Beginning of the names in `kafka.client` that are for the Schema Registry's client.
+REGISTRY_PREFIX: Final = "schema.registry."
+
 #: librdkafka settings that exactly-once processing rests on; `kafka.client` must not touch them.
 PROTECTED_CLIENT_SETTINGS: Final = frozenset(
     {
@@ -78,7 +81,8 @@ class KafkaConfig(Group):
     )
     client: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="further librdkafka settings for every client, for example security.protocol",
+        description="further librdkafka settings for every client, for example security.protocol; with "
+        f"{REGISTRY_PREFIX}url (and the like) input records are framed by a Schema Registry's serializers",
     )
 
     @model_validator(mode="after")
@@ -89,6 +93,32 @@ class KafkaConfig(Group):
                 f"client must not set {', '.join(taken)}: exactly-once rests on the built-in value"
             )
         return self
+
+    @model_validator(mode="after")
+    def _know_the_registry(self) -> Self:
+        if self.registry and "url" not in self.registry:
+            names = ", ".join(sorted(REGISTRY_PREFIX + name for name in self.registry))
+            raise ValueError(
+                f"client has {names} but not {REGISTRY_PREFIX}url, without which records are plain"
+            )
+        return self
+
+    @property
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
+        """What of `client` is for the Kafka clients."""
+        return {name: value for name, value in self.client.items() if not name.startswith(REGISTRY_PREFIX)}
+
+    @property
+    def registry(self) -> dict[str, str | int | float | bool]:
+        """What of `client` is for the Schema Registry's client, without the prefix.
+
+        If there is any, input records are framed: a byte 0 and a schema id come first.
+        """
+        return {
+            name.removeprefix(REGISTRY_PREFIX): value
+            for name, value in self.client.items()
+            if name.startswith(REGISTRY_PREFIX)
+        }
 
 
 class TopicsConfig(Group):

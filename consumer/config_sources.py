@@ -19,7 +19,7 @@ from consumer.errors import ConfigError
 
 ENV_PREFIX: Final = "SEGMENTER_"
 
-_SECRET_WORDS: Final = ("password", "secret", "key.pem", "jaas", "oauthbearer.config", "token")
+_SECRET_WORDS: Final = ("password", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "user.info")
 
 OriginKind = Literal["default", "file", "env", "option"]
 

@@ -18,6 +18,7 @@ from consumer.failpoints import failpoint
 from consumer.metric_table import Stage
 from consumer.models.files import load_spec, load_strategies
 from consumer.models.readiness import Needs, Share, middle_history_us
+from consumer.registry import FramedDecoder, Unframe
 from online_model.compile_plan import compile_plan
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report
 from online_model.decision import DecisionPolicy
@@ -50,10 +51,18 @@ class Core:
     """Decoder, engine and coordinator of one worker.
 
     Without `follow_clock` the watermark waits for events however late it gets, and no change is live.
+    `unframe` takes the frames of records off where they have some.
     Raises `SpecError` if the specification or the strategies cannot be used.
     """
 
-    def __init__(self, config: Config, partition_count: int, *, follow_clock: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        partition_count: int,
+        *,
+        follow_clock: bool = True,
+        unframe: Unframe | None = None,
+    ) -> None:
         self.config = config
         self.partition_count = partition_count
         self.run_id = uuid.uuid4().hex
@@ -61,7 +70,10 @@ class Core:
         self.plan = compile_plan(self.spec)
         self.strategies = load_strategies(config.model.strategies)
         self._check_rules()
-        self.decoder = Decoder(self.plan.vocabulary, config.currency)
+        decoder = Decoder(self.plan.vocabulary, config.currency)
+        self.decoder: Decoder | FramedDecoder = (
+            decoder if unframe is None else FramedDecoder(decoder, unframe)
+        )
         self.engine = Engine(self.plan, _engine_settings(config, partition_count, follow_clock))
         self.coordinator = Coordinator(
             CoordinatorSettings(

@@ -20,6 +20,7 @@ from consumer import kafka_clients, topics
 from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.errors import SegmenterError
+from consumer.registry import unframe_of
 from consumer.transaction import TransactionalOutput
 
 #: First confluent-kafka without skipped messages in `consume()` after errors (librdkafka #4844).
@@ -54,7 +55,7 @@ class Check:
 
 def examine(config: Config) -> list[Check]:
     """Run every check. Never raises for what it finds; nothing is changed but for one empty transaction."""
-    checks = [_client_version(), *_files(config), _port(config)]
+    checks = [_client_version(), *_files(config), _port(config), *_registry(config)]
     unconnected = [Check(n, Verdict.SKIPPED, "no connection") for n in ("topics", "transactions", "clock")]
     try:
         admin = kafka_clients.make_admin(config)
@@ -80,6 +81,20 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     except KafkaException as exception:
         refusal = topics.broker_error(exception.args[0])
         return Check(name, Verdict.FAILED, refusal.problem, refusal.fix)
+
+
+def _registry(config: Config) -> list[Check]:
+    """The Schema Registry, where one is set."""
+    if not config.kafka.registry:
+        return []
+
+    def check() -> Check:
+        unframe_of(config)
+        from consumer.registry.schemas import WriterSchemas
+
+        return Check("registry", Verdict.OK, f"{WriterSchemas(config.kafka).subjects()} subjects")
+
+    return [_guarded("registry", check)]
 
 
 def _client_version() -> Check:

@@ -43,6 +43,12 @@ class BrokerRefused(SegmenterError):
     exit_code = ExitCode.BROKER
 
 
+class RegistryUnreachable(SegmenterError):
+    """The Schema Registry does not say what records are written with: stop; they are read again."""
+
+    exit_code = ExitCode.BROKER
+
+
 class TopicError(SegmenterError):
     """A topic is missing or has the wrong shape: `segmenter topics create` or a person."""
 

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     OK = 0, "success, or a clean stop on SIGTERM"
     UNEXPECTED = 1, "a bug: the log holds the traceback"
     CONFIG = 2, "wrong usage, configuration or specification value"
-    BROKER = 3, "Kafka cannot be reached or refuses the client"
+    BROKER = 3, "Kafka or the Schema Registry cannot be reached or refuses the client"
     TOPICS = 4, "a topic is missing or has the wrong shape"
     DATA = 5, "an input file or a specification file cannot be used"
     CHECK_FAILED = 6, "a check ran and failed (doctor, demo, verify, forget)"

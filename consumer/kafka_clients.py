@@ -66,7 +66,7 @@ def common_settings(config: Config) -> ClientSettings:
         "client.id": f"{config.app.name}-{config.app.instance}",
         "socket.nagle.disable": True,
         "log_level": 5,  # notices; the application's own level filters again
-        **config.kafka.client,
+        **config.kafka.librdkafka,
     }
 
 

@@ -30,8 +30,12 @@ ORIGIN_PARTITION: Final = "__streams.errors.partition"
 ORIGIN_OFFSET: Final = "__streams.errors.offset"
 REASON: Final = "x-reason"
 MESSAGE: Final = "__streams.errors.message"
+_EXCEPTION: Final = "__streams.errors.exception"
 
-_EXCEPTION: Final = "org.telecom.segmenter.RejectedRecord"
+#: All of them, in the order of a record.
+DEAD_LETTER_HEADERS: Final = (_EXCEPTION, MESSAGE, ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET, REASON)
+
+_REJECTED: Final = b"org.telecom.segmenter.RejectedRecord"
 
 
 @dataclass(slots=True)
@@ -148,7 +152,7 @@ def _known(time_us: int) -> int | None:
 
 def dead_letters(rejects: Rejects, names: TopicNames) -> Batch:
     """Raw records for the dead-letter topic, with the header names of Kafka Streams and our reason code."""
-    exception = ("__streams.errors.exception", _EXCEPTION.encode())
+    exception = (_EXCEPTION, _REJECTED)
     origins = [(ORIGIN_TOPIC, topic.encode()) for topic in names.inputs]
     headers: list[Headers] = [
         [

@@ -37,6 +37,7 @@ from consumer.models.keeper import ModelKeeper
 from consumer.models.log import CoordinatorProcess, ModelReader
 from consumer.output import PayloadMaker
 from consumer.recorder import Recorder
+from consumer.registry import unframe_of
 from consumer.restore import KeptStates, RestoreCancelled, Restorer, Surroundings
 from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter
 from consumer.stopping import StopRequest
@@ -77,7 +78,7 @@ class Service:
         self._closers = ExitStack()
         names = TopicNames.with_prefix(config.topics.prefix)
         partition_count = require(make_admin(config), names)
-        self.core = Core(config, partition_count)
+        self.core = Core(config, partition_count, unframe=unframe_of(config))
         self._models: dict[int, Model] = {}
         self.metrics = Metrics(names.inputs, version("telecom-segmenter"))
         self.health = Health()

@@ -258,7 +258,8 @@ def _apply(
         rows.hot[r].touch = at
         touched.row[at] = r
         touched.how[at] = 0
-    touched.how[at] |= BY_CORRECTION if flags & _CORRECTION else BY_EVENT
+    # A credit note takes back what was billed: a correction, though it comes as a negative invoice.
+    touched.how[at] |= BY_CORRECTION if flags & (_CORRECTION | NEGATIVE) else BY_EVENT
     touched.trigger[at] = e
 
 

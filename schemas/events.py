@@ -7,7 +7,7 @@ models are what JSON Schema, documentation and the words of a rejection come fro
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -206,6 +206,15 @@ Event = Annotated[UsageEvent | BillingEvent | CustomerEvent, Field(discriminator
 
 #: Validates one event of any topic.
 EVENT: Final[TypeAdapter[Any]] = TypeAdapter(Event)
+
+#: The model of each type.
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model
+    for model in (
+        DataUsage, VoiceUsage, SmsUsage, Correction, Invoice, Payment, Topup, Profile, CareContact, Closed,
+        Forget,
+    )
+}  # fmt: skip
 
 #: Topic that each type belongs to.
 TOPIC_OF_TYPE: Final = {

@@ -18,6 +18,15 @@ CHANGED_TYPE: Final = "org.telecom.segment.changed.v1"
 CURRENT_TYPE: Final = "org.telecom.segment.current.v1"
 CATALOG_TYPE: Final = "org.telecom.segment.catalog.v1"
 
+
+def schema_id(topic: str) -> str:
+    """`$id` of the JSON Schema of a topic of the contract (its name without a prefix).
+
+    An absolute URI: CloudEvents asks for one in `ce_dataschema`.
+    """
+    return f"urn:telecom-segmenter:{topic}"
+
+
 _encode = msgspec.json.Encoder().encode
 
 

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     The last three are found after decoding.
     """
 
+    FRAMING = "framing"
     MALFORMED_JSON = "malformed_json"
     UNKNOWN_TYPE = "unknown_type"
     WRONG_TOPIC = "wrong_topic"

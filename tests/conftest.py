@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ NewTopicCall = Callable[..., str]
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=150, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+#: Pinned; the version of the document in it is fixed by the name of the file.
+ASYNCAPI_SPECS = "@asyncapi/specs@6.11.1"
 
 BROKERS = pytest.StashKey[list[str]]()
 
@@ -105,6 +109,41 @@ def grafana_schema() -> dict[str, Any]:
         pytest.skip(f"Grafana's JSON Schema is not at {path}")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+@pytest.fixture(scope="session")
+def asyncapi_schema(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The JSON Schema of AsyncAPI 3.0.0 as its initiative publishes it with npm; skip without npm."""
+    folder = tmp_path_factory.mktemp("asyncapi")
+    command = ["npm", "pack", "--silent", f"--pack-destination={folder}", ASYNCAPI_SPECS]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        failure = done.stderr.strip()[-200:] if done.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        failure = str(error)
+    if failure is not None:
+        request.config.stash[BROKERS].append(f"NO ASYNCAPI SCHEMA ({failure}): its tests were skipped")
+        pytest.skip(f"npm cannot fetch {ASYNCAPI_SPECS}: {failure}")
+    [archive] = folder.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        file = packed.extractfile("package/schemas/3.0.0-without-$id.json")
+        assert file is not None
+        found: dict[str, Any] = json.loads(file.read())
+    return found
+
+
+@pytest.fixture(scope="session")
+def apicurio_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Apicurio Registry from Maven, unpacked; else skip."""
+    from tests.registry.registries import fetch
+
+    folder = tmp_path_factory.mktemp("apicurio")
+    if reason := unavailable("maven") or fetch(folder):
+        request.config.stash[BROKERS].append(f"NO SCHEMA REGISTRY ({reason}): only its stand-in was used")
+        pytest.skip(f"no Schema Registry from Maven: {reason}")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,10 @@ def test_locks_pin_every_package_with_hashes(lock: str) -> None:
         assert all(re.fullmatch(r"hash=sha256:[0-9a-f]{64}", option) for option in options), requirement
 
 
-@pytest.mark.parametrize(("lock", "extras"), [(LOCKS[0], ("build",)), (LOCKS[1], ("build", "docker", "dev"))])
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [(LOCKS[0], ("build", "registry")), (LOCKS[1], ("build", "docker", "registry", "dev"))],
+)
 def test_locks_satisfy_the_declared_dependencies(lock: str, extras: tuple[str, ...]) -> None:
     """Whatever pyproject.toml asks for is in the lock in a version it accepts."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -73,13 +73,14 @@ def config_show(
 
 @schemas_app.command("export")
 def schemas_export(
-    out: Annotated[Path, typer.Argument(help="Directory for the JSON Schema files.")],
+    out: Annotated[Path, typer.Argument(help="Directory for the files.")],
 ) -> None:
-    """Write the JSON Schema files of the input and output contracts."""
+    """Write the contracts: JSON Schema per topic, Avro for the inputs, asyncapi.yaml with all of them."""
+    from consumer import asyncapi
     from schemas.export import write
 
     try:
-        paths = write(out)
+        paths = [*write(out), asyncapi.write(out)]
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}", "give a writable directory") from None
     for path in paths:

@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 
 from consumer.background import Background
-from consumer.catalog_records import catalog_entries
+from consumer.catalog_records import catalog_entries, catalog_headers
 from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.core import Core, report_of
@@ -36,13 +36,12 @@ from consumer.kafka_clients import (
     make_consumer,
     reader_settings,
 )
+from consumer.ports import Headers
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
-from online_model.columns import Columns
 from online_model.coordinator import Coordinator
 from online_model.model import Model, ModelError
 from online_model.model_json import from_json, to_json
-from online_model.strategy import StrategyFile
 from schemas.internal import COMMAND_KEY, PROPOSAL_KEY, CommandRecord, DeltaRecord
 from schemas.internal import from_json as record_from_json
 
@@ -156,7 +155,7 @@ class CoordinatorProcess:
         names: TopicNames,
         coordinator: Coordinator,
         output: TransactionalOutput,
-        catalog: Callable[[Model], list[tuple[bytes, bytes]]],
+        catalog: Callable[[Model], list[tuple[bytes, bytes, Headers]]],
         catch_up: Callable[[], None],
     ) -> None:
         self._names = names
@@ -183,7 +182,7 @@ class CoordinatorProcess:
         catch_up: Callable[[], None],
     ) -> Self:
         """For the coordinator of `core`, as the member `instance` of the group."""
-        catalog = catalog_of(core.plan.columns, core.strategies)
+        catalog = catalog_of(core)
         consumer = make_consumer(coordinator_settings(core.config, instance))
         return cls(consumer, names, core.coordinator, output, catalog, catch_up)
 
@@ -314,7 +313,11 @@ class CoordinatorProcess:
             self._output.produce(self._names.models, 0, PROPOSAL_KEY, value)
         entries = self._catalog(models[-1]) if models else []
         self._output.produce_many(
-            self._names.catalog, 0, [key for key, _ in entries], [value for _, value in entries]
+            self._names.catalog,
+            0,
+            [key for key, _, _ in entries],
+            [value for _, value, _ in entries],
+            [headers for _, _, headers in entries],
         )
         failpoint("publish.produced")
         self._output.commit([place], metadata)
@@ -336,6 +339,13 @@ def _is_delta(message: Message) -> bool:
     return error is None and message.value() is not None
 
 
-def catalog_of(columns: Columns, strategies: StrategyFile) -> Callable[[Model], list[tuple[bytes, bytes]]]:
-    """Makes the catalog records of a version."""
-    return lambda model: catalog_entries(model, columns, strategies)
+def catalog_of(core: Core) -> Callable[[Model], list[tuple[bytes, bytes, Headers]]]:
+    """Makes the catalog records of a version: key, value and headers."""
+    columns, strategies, source = core.plan.columns, core.strategies, f"/{core.config.app.name}"
+
+    def records(model: Model) -> list[tuple[bytes, bytes, Headers]]:
+        entries = catalog_entries(model, columns, strategies)
+        headers = catalog_headers(model, [key for key, _ in entries], source, core.run_id)
+        return [(*entry, header) for entry, header in zip(entries, headers, strict=True)]
+
+    return records

@@ -214,12 +214,12 @@ class Book:
         self, expected: Expected, run_id: str, partition: int, *, current: bool
     ) -> list[tuple[str, bytes]]:
         """Headers of the record on the changes or the current topic."""
-        schema = "segment-current" if current else "segment-change"
+        schema = "segments.current" if current else "segments.changes"
         made = [
             ("ce_specversion", b"1.0"),
             ("ce_type", (CURRENT_TYPE if current else CHANGED_TYPE).encode()),
             ("ce_source", self._source),
-            ("ce_dataschema", f"{schema}.v1.schema.json".encode()),
+            ("ce_dataschema", f"urn:telecom-segmenter:{schema}.v1".encode()),
             ("content-type", b"application/json"),
             ("segmenter_run_id", run_id.encode()),
             ("ce_id", b"%b/%d/%d" % (expected.customer, expected.seq, expected.watermark_us)),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from consumer.registry import Unframe
 from consumer.verify.audit import Audit, unseen_before
 from consumer.verify.dead_letters import DeadLetters, Times, is_copy, judge, reason_of
 from consumer.verify.events import Event, decode, repeats_a_field
@@ -31,6 +32,18 @@ class Clockwork:
     currency: str
     max_future_us: int
     backfill_lag_us: int
+    unframe: Unframe | None = None
+
+    def decode(self, record: Record, topic: int) -> Event | Refusal:
+        """The event in `record`, or why it is refused."""
+        plain = self.plain(record.value)
+        if isinstance(plain, Refusal):
+            return plain
+        return decode(record._replace(value=plain), topic, self.currency)
+
+    def plain(self, value: bytes | None) -> bytes | Refusal | None:
+        """The JSON in `value`."""
+        return value if self.unframe is None else self.unframe(value)
 
 
 @dataclass(slots=True)
@@ -94,7 +107,7 @@ class PartitionCheck:
         for code, topic in enumerate(self.outputs.names.inputs):
             for record in self.inputs[code].below(audit.from_offsets[topic]):
                 letters = self.letters.take(code, record.offset)
-                event = decode(record, code, self.clockwork.currency)
+                event = self.clockwork.decode(record, code)
                 if isinstance(event, Event) and not letters:
                     self._replica.apply(event, before_us, applied)
                 self.outputs.report.outcome(self.outputs.partition, topic, "unverified")
@@ -150,7 +163,7 @@ class PartitionCheck:
                     self.outputs.find(
                         "input skipped", key, topic, item.offset, audit.n, "read", f"from {begin}"
                     )
-                taken.append((code, item, decode(item, code, self.clockwork.currency)))
+                taken.append((code, item, self.clockwork.decode(item, code)))
         times = self._times(audit, [event for _, _, event in taken])
         applied = Applied()
         refused = 0
@@ -170,6 +183,10 @@ class PartitionCheck:
             )
         self.progress(len(taken))
         return applied
+
+    def _plain(self, record: Record) -> bytes | None:
+        plain = self.clockwork.plain(record.value)
+        return None if isinstance(plain, Refusal) else plain
 
     def _times(self, audit: Audit, events: Sequence[Event | Refusal]) -> Times:
         latest = audit.now_us + self.clockwork.max_future_us
@@ -213,7 +230,7 @@ class PartitionCheck:
             )
         for letter in letters[:1]:
             reason = reason_of(letter)
-            twice = reason == Reason.MALFORMED_JSON and repeats_a_field(record.value)
+            twice = reason == Reason.MALFORMED_JSON and repeats_a_field(self._plain(record))
             if reason not in right.reasons and not twice:
                 why = " or ".join(sorted(right.reasons)) if right.must else "accepted"
                 find("dead letter wrong", key, names.dlq, letter.offset, audit.n, f"{why} ({place})", reason)

@@ -94,7 +94,8 @@ class Replica:
             return "applied"
         self.features.add(c, event)
         touch = applied.touched.get(event.customer)
-        alone = event.correction and (touch is None or touch.corrections_only)
+        takes_back = event.correction or (event.kind == "invoice" and event.value < 0)
+        alone = takes_back and (touch is None or touch.corrections_only)
         applied.touched[event.customer] = _Touch(alone, event)
         return "applied"
 

@@ -12,6 +12,7 @@ import msgspec
 
 from consumer.config import Config
 from consumer.models.files import load_spec, load_strategies
+from consumer.registry import unframe_of
 from consumer.topics import TopicNames
 from consumer.verify import audit as audit_log
 from consumer.verify.audit import Audit
@@ -64,6 +65,7 @@ class Rules:
                 currency=config.currency,
                 max_future_us=int(config.watermark.max_future_s * 1_000_000),
                 backfill_lag_us=_DAY_US,
+                unframe=unframe_of(config),
             ),
         )
 

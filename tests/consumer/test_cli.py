@@ -183,11 +183,12 @@ def test_simulate_writes_the_truth_beside(tmp_path: Path) -> None:
 
 
 def test_schemas_export_writes_the_contracts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One JSON Schema file per published topic, named on stdout."""
+    """A JSON Schema file per published topic and the AsyncAPI document, named on stdout."""
     assert execute(["schemas", "export", str(tmp_path)]) == ExitCode.OK
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert {p.name for p in paths} >= {"telecom.usage.v1.schema.json", "segments.changes.v1.schema.json"}
-    assert all(json.loads(p.read_text())["$schema"] for p in paths)
+    assert all(json.loads(p.read_text())["$schema"] for p in paths if p.suffix == ".json")
+    assert (tmp_path / "asyncapi.yaml") in paths
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

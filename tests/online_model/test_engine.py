@@ -92,6 +92,18 @@ def test_a_move_by_correction() -> None:
         assert [c["cause"] for c in world.changes(events, now + 2)] == [cause]
 
 
+@pytest.mark.parametrize(("amount", "cause"), [(-5.0, Cause.CORRECTION), (5.0, Cause.BEHAVIOUR)])
+def test_a_credit_note_is_a_correction(amount: float, cause: Cause) -> None:
+    """It takes back what was billed: what it lets go on is no behaviour, what a bill lets go on is."""
+    world, now = started(0)  # moved just now: she must stay for a while
+    assert world.changes([world.event(ANN, "data", now + HOUR, megabytes=95.0)], now + HOUR) == []
+    later = now + 2 * DAY
+    bill = world.event(ANN, "invoice", later, amount=amount, currency="EUR")
+    (change,) = world.changes([bill], later)
+    assert (change["new"], change["cause"]) == (2, cause)
+    assert (change["trigger_topic"], change["trigger_offset"]) == (Topic.BILLING, 0)
+
+
 def test_silence_makes_dormant_without_an_event() -> None:
     """Time alone moves a customer, at a scan; coming back is answered at once."""
     world, now = started()

@@ -138,6 +138,12 @@ def test_a_window_by_hand() -> None:
     applied = Applied()
     replica.apply(usage(T0 + 2 * DAY, 9, **correction), T0, applied)
     assert applied.touched[b"ann"].corrections_only
+    for n, (amount, alone) in enumerate(
+        [(-5.0, True), (5.0, False)], 10
+    ):  # a credit note corrects, a bill does not
+        applied, bill = Applied(), {"type": "invoice", "amount": amount, "currency": "EUR"}
+        replica.apply(usage(T0 + 2 * DAY, n, **bill), T0, applied)
+        assert applied.touched[b"ann"].corrections_only is alone
     ann = replica.customers[b"ann"]
     assert replica.features.values(ann, T0 + 6 * DAY, [math.nan]) == [220.0]
     assert replica.features.values(ann, T0 + 7 * DAY, [math.nan]) == [120.0]

@@ -1,0 +1,7 @@
+"""Input records framed as Confluent's serializers write them: a schema id before JSON or Avro."""
+
+from __future__ import annotations
+
+from consumer.registry.framed import FramedDecoder, Unframe, unframe_of
+
+__all__ = ["FramedDecoder", "Unframe", "unframe_of"]

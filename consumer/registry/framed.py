@@ -1,0 +1,120 @@
+"""Taking frames off before decoding: a magic byte 0, a four-byte schema id, then JSON or Avro.
+
+Which of the two is said by the registry for each id. What is inside becomes plain JSON of the contract and
+goes to the decoder that all records go to, so a framed record has the verdict of a plain one. A record
+without a frame is refused; it keeps its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from consumer.config import REGISTRY_PREFIX, Config
+from consumer.errors import ConfigError
+from schemas.batch import EventBatch
+from schemas.decode import Decoder
+from schemas.records import RawRecords
+from schemas.reference import Refusal
+from schemas.rejects import Reason, Rejects
+
+#: The contract's JSON in a record's value, or why there is none; None is a tombstone and stays one.
+Unframe = Callable[[bytes | None], bytes | Refusal | None]
+
+#: Makes the contract's JSON of what is behind a frame.
+Reader = Callable[[bytes], bytes | Refusal]
+
+_MAGIC: Final = 0
+_HEADER: Final = 5
+
+
+def unframe_of(config: Config) -> Unframe | None:
+    """How records are unframed, None if they come plain: there is no Schema Registry.
+
+    Raises `ConfigError` if the packages for it are missing.
+    """
+    if not config.kafka.registry:
+        return None
+    try:
+        from consumer.registry.schemas import WriterSchemas
+    except ImportError as error:
+        raise ConfigError(
+            f"{REGISTRY_PREFIX}url in kafka.client needs packages that are not installed: {error}",
+            "install telecom-segmenter[registry]",
+        ) from None
+
+    return partial(unframe, WriterSchemas(config.kafka).reader)
+
+
+def unframe(reader_of: Callable[[int], Reader | Refusal], value: bytes | None) -> bytes | Refusal | None:
+    """The JSON in `value`, read as `reader_of` says for its schema id. Raises what that raises."""
+    if value is None:
+        return None
+    found = split(value)
+    if isinstance(found, Refusal):
+        return found
+    number, payload = found
+    reader = reader_of(number)
+    return reader if isinstance(reader, Refusal) else reader(payload)
+
+
+def split(value: bytes) -> tuple[int, bytes] | Refusal:
+    """Schema id and payload of a framed value."""
+    if len(value) < _HEADER or value[0] != _MAGIC:
+        return Refusal(
+            Reason.FRAMING,
+            f"no frame: a byte 0 and a schema id come first where {REGISTRY_PREFIX}url is set",
+        )
+    return int.from_bytes(value[1:_HEADER], "big"), value[_HEADER:]
+
+
+def as_json(payload: bytes) -> bytes:
+    """The `Reader` of JSON, which is what it is: what is valid is said by the contract."""
+    return payload
+
+
+class FramedDecoder:
+    """A `Decoder` for framed records; rejects hold the records as they were read."""
+
+    def __init__(self, decoder: Decoder, unframe: Unframe) -> None:
+        self._decoder = decoder
+        self._unframe = unframe
+
+    def decode(self, records: RawRecords) -> tuple[EventBatch, Rejects]:
+        """As `Decoder.decode`. Raises `RegistryUnreachable`."""
+        rows, values = list[int](), list[bytes | None]()
+        refused, refusals = list[int](), list[Refusal]()
+        for row, value in enumerate(records.values):
+            found = self._unframe(value)
+            if isinstance(found, Refusal):
+                refused.append(row)
+                refusals.append(found)
+            else:
+                rows.append(row)
+                values.append(found)
+        framed = records if not refused else records.take(rows)
+        plain = RawRecords(values, framed.keys, framed.topic, framed.partition, framed.offset)
+        batch, rejects = self._decoder.decode(plain)
+        if rejects.n:
+            rejects = _as_read(rejects, framed)
+        if not refused:
+            return batch, rejects
+        own = Rejects.of(records.take(refused), [r.reason for r in refusals], [r.detail for r in refusals])
+        return batch, Rejects.concat([own, rejects])
+
+
+def _as_read(rejects: Rejects, framed: RawRecords) -> Rejects:
+    """`rejects` with the values that stood at their places."""
+    places = zip(framed.topic.tolist(), framed.partition.tolist(), framed.offset.tolist(), strict=True)
+    values = dict(zip(places, framed.values, strict=True))
+    mine = zip(rejects.topic.tolist(), rejects.partition.tolist(), rejects.offset.tolist(), strict=True)
+    return Rejects(
+        rejects.topic,
+        rejects.partition,
+        rejects.offset,
+        rejects.reasons,
+        rejects.details,
+        rejects.keys,
+        [values[place] for place in mine],
+    )

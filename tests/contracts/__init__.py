@@ -1,0 +1,1 @@
+"""The published contracts, checked with public tools."""

@@ -1,0 +1,1 @@
+"""Framed records, with a real Schema Registry and with a stand-in."""
