@@ -1,8 +1,8 @@
 """Taking frames off before decoding: a magic byte 0, a four-byte schema id, then JSON or Avro.
 
 Which of the two is said by the registry for each id. What is inside becomes plain JSON of the contract and
-goes to the decoder that all records go to, so a framed record has the verdict of a plain one. A record
-without a frame is refused; it keeps its bytes.
+goes to the decoder that all records go to, so a framed record has the verdict of a plain one. JSON cannot
+begin with a byte 0: what does not is plain, as our own commands send it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Unframe = Callable[[bytes | None], bytes | Refusal | None]
 #: Makes the contract's JSON of what is behind a frame.
 Reader = Callable[[bytes], bytes | Refusal]
 
-_MAGIC: Final = 0
+_MAGIC: Final = b"\0"
 _HEADER: Final = 5
 
 
@@ -49,8 +49,8 @@ def unframe_of(config: Config) -> Unframe | None:
 
 def unframe(reader_of: Callable[[int], Reader | Refusal], value: bytes | None) -> bytes | Refusal | None:
     """The JSON in `value`, read as `reader_of` says for its schema id. Raises what that raises."""
-    if value is None:
-        return None
+    if value is None or not value.startswith(_MAGIC):
+        return value
     found = split(value)
     if isinstance(found, Refusal):
         return found
@@ -61,11 +61,8 @@ def unframe(reader_of: Callable[[int], Reader | Refusal], value: bytes | None) -
 
 def split(value: bytes) -> tuple[int, bytes] | Refusal:
     """Schema id and payload of a framed value."""
-    if len(value) < _HEADER or value[0] != _MAGIC:
-        return Refusal(
-            Reason.FRAMING,
-            f"no frame: a byte 0 and a schema id come first where {REGISTRY_PREFIX}url is set",
-        )
+    if len(value) < _HEADER:
+        return Refusal(Reason.FRAMING, "the frame is cut off: a schema id of four bytes follows the byte 0")
     return int.from_bytes(value[1:_HEADER], "big"), value[_HEADER:]
 
 

@@ -82,13 +82,23 @@ class WriterSchemas:
 
 
 def _reader_of(number: int, schema: Schema) -> Reader | Refusal:
-    """By the type of `schema`, which is Avro where the registry names none."""
-    if schema.schema_type == "JSON":
-        return as_json
-    if schema.schema_type not in ("AVRO", None):
+    """By the type of `schema`, which is Avro where the registry names none, unless it is a JSON Schema."""
+    text = schema.schema_str or ""
+    if schema.schema_type not in ("AVRO", "JSON", None):
         return Refusal(Reason.FRAMING, f"schema {number} is {schema.schema_type}, not Avro or JSON")
+    if schema.schema_type == "JSON" or _is_json_schema(text):
+        return as_json
     try:
         # Schemas of a registry may refer to others; records of the contract are flat.
-        return partial(to_json, fastavro.parse_schema(json.loads(schema.schema_str or "")))
+        return partial(to_json, fastavro.parse_schema(json.loads(text)))
     except (ValueError, TypeError, LookupError, fastavro.schema.SchemaParseException) as error:
         return Refusal(Reason.FRAMING, f"schema {number} cannot be used as Avro: {error}"[:200])
+
+
+def _is_json_schema(text: str) -> bool:
+    """Whether `text` names itself so. Not every registry says of what type an id is."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and "$schema" in document
