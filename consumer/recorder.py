@@ -41,7 +41,7 @@ _log = structlog.get_logger("recorder")
 #: Gauges that cost more than a glance are set this often.
 _SLOW_EVERY_S: Final = 2.0
 #: Share of the loop's time that counting the customers may take.
-_COUNT_SHARE: Final = 0.005
+_COUNT_SHARE: Final = 0.002
 
 _COLUMN: Final = {
     ACCEPTED: 0,
