@@ -142,7 +142,7 @@ FAULTS: Final = (
         "a tenth is rejected",
         nothing,
         frozenset(["SegmenterRejects"]),
-        r'segmenter_rejected_total\{reason="not_json".*\} [1-9].*',
+        r'segmenter_rejected_total\{reason="malformed_json".*\} [1-9].*',
         at_the_source,
         rejects=0.1,
     ),
