@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from online_model.calibration import Calibration, Choice, Survey, conclude, settled, silent, survey
+from online_model.calibration import Calibration, Choice, Survey, conclude, silent, survey
 from online_model.catalog import Population, make_catalog
 from online_model.distance import distances, nearest
 from online_model.evaluate import Population as Evaluations
@@ -97,7 +97,8 @@ class Recalibration:
         if old.spec_hash != plan.spec.hash:
             raise ValueError(f"the model is of specification {old.spec_hash}, this is {plan.spec.hash}")
         report = progress or silent
-        rows = settled(population, plan.spec.provisional_days, policy.dormant_after_days)
+        # Whoever scans learn from, the new ones too: the next scans would move what was fitted without them.
+        rows = population.silent_days < policy.dormant_after_days
         raw, rng = population.raw[rows], np.random.default_rng(policy.calibration.seed + old.version)
         budgets = {name: block.budget for name, block in plan.spec.blocks.items()}
         seen = survey(raw, plan.columns, budgets, _with(policy.calibration, old.k), rng, report)
