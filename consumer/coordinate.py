@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from consumer import __version__
 from consumer.config import Config
 from consumer.core import Core
 from consumer.failpoints import arm
@@ -147,6 +148,7 @@ class CoordinatorService:
         """What /status shows. Runs on the HTTP thread."""
         has_model = self.core.coordinator.model is not None
         return {
+            "program": __version__,
             "run_id": self.core.run_id,
             "ready": self.health.ready,
             "waiting": dict(self.health.waiting),

@@ -38,6 +38,7 @@ class ModelFigures:
         self._seen: Counter[Recalibrated] = Counter()
         self._has_proposal = has_proposal
         self._version = 0
+        self._drift = DriftFigures(0)
         self._shown: tuple[Drift | None, Model] | None = None
         self._alarms: set[tuple[str, str, str]] = set()
 
@@ -66,7 +67,8 @@ class ModelFigures:
             return
         if self._shown is None or self._shown[0] is not drift or self._shown[1] is not model:
             self._shown = (drift, model)
-            self._metrics.set_drift(DriftFigures(0) if drift is None else figures_of(drift, model))
+            self._drift = DriftFigures(0) if drift is None else figures_of(drift, model)
+            self._metrics.set_drift(self._drift)
 
     def _record_alarms(self, alarms: list[Alarm]) -> None:
         up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
@@ -78,12 +80,18 @@ class ModelFigures:
         self._alarms = set(up)
 
     def status(self) -> dict[str, Any]:
-        """What /status shows of it."""
+        """What /status shows of it. Runs on the HTTP thread."""
+        drift = self._drift
         active = self._core.engine.active
         model = None if active is None else active.model
         return {
             "model": None
             if model is None
             else {"version": model.version, "k": model.k, "kind": model.kind, "created_us": model.created_us},
+            "drift": {
+                "samples": drift.samples,
+                **drift.overall,
+                "feature_psi": drift.labelled.get("feature_psi", {}),
+            },
             "alarms": [{"severity": a.severity, "reason": a.text} for a in self._core.coordinator.alarms],
         }

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import structlog
 
+from consumer import __version__
 from consumer.core import Core
 from consumer.http import Health
 from consumer.input import Input
@@ -110,6 +111,8 @@ class Recorder:
         self.changes: Counter[tuple[str, str]] = Counter()
         self.segments: dict[str, int] = {}
         self.lag = 0
+        self._lags: dict[tuple[str, int], int] = {}
+        self._restoring: dict[int, int] = {}
         metrics.set_input_partitions(core.partition_count)
 
     def rebalanced(self, kinds: list[str], owned: int) -> None:
@@ -121,13 +124,15 @@ class Recorder:
 
     def live(self) -> None:
         """All owned partitions are restored."""
+        self._restoring = {}
         self._metrics.set_restore_remaining({})
         self._metrics.set_state(State.RUNNING)
 
     def restoring(self, partition: int, remaining: int) -> None:
         """`remaining` input records of `partition` are still to be replayed."""
         self._health.beat()
-        self._metrics.set_restore_remaining({partition: remaining})
+        self._restoring = {partition: remaining}
+        self._metrics.set_restore_remaining(self._restoring)
 
     def restored(self, partition: int, restored: Restored) -> None:
         """A partition has been brought to its last commit."""
@@ -206,9 +211,9 @@ class Recorder:
         states = core.engine.partitions
         inputs = self._inputs()
         if inputs is not None:
-            lag = inputs.lag()
-            self.lag = sum(lag.values())
-            metrics.set_lag(lag)
+            self._lags = inputs.lag()
+            self.lag = sum(self._lags.values())
+            metrics.set_lag(self._lags)
         metrics.set_watermarks({p: s.watermark_us for p, s in states.items() if s.watermark_us != NEVER})
         if counts:
             self._count_customers()
@@ -248,9 +253,10 @@ class Recorder:
         return reasons
 
     def status(self) -> dict[str, Any]:
-        """What /status shows."""
-        core = self._core
+        """What /status shows. Runs on the HTTP thread."""
+        core, lags = self._core, self._lags
         return {
+            "program": __version__,
             "run_id": core.run_id,
             "ready": self._health.ready,
             "waiting": dict(self._health.waiting),
@@ -260,9 +266,11 @@ class Recorder:
                     "watermark_us": None if state.watermark_us == NEVER else state.watermark_us,
                     "customers": state.index.n,
                     "next_offset": [int(offset) for offset in state.next_offset],
+                    "lag": {topic: n for (topic, partition), n in lags.items() if partition == number},
                 }
                 for number, state in sorted(core.engine.partitions.items())
             },
+            "restore_remaining": {str(number): n for number, n in self._restoring.items()},
             "coordinating": self.coordinates,
             **self._model.status(),
             "segments": self.segments,

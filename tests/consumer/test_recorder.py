@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from structlog.testing import capture_logs
 
+from consumer import __version__
 from consumer.config_sources import load_config
 from consumer.core import Core
 from consumer.http import Health
@@ -61,6 +64,10 @@ def test_an_alarm_is_shown_and_logged_once(recorder: Recorder) -> None:
     assert value(recorder, "segment_displacement_ratio", segment="s1") == pytest.approx(0.1)
     assert value(recorder, "model_age_seconds") == 35 * HOUR_S
     assert recorder.status()["alarms"][0]["severity"] == "act"
+    drift = json.loads(json.dumps(recorder.status(), allow_nan=False))["drift"]
+    assert drift["samples"] == 3000
+    assert drift["segment_share_js_distance"] > 0.1
+    assert set(drift["feature_psi"]) == set(model().columns)
     adopted(recorder, model(50))
     recorder.look_around()
     assert value(recorder, "drift_alarm", kind="share", subject="", severity="act") is None
@@ -85,3 +92,12 @@ def test_flaps_are_counted_apart(recorder: Recorder) -> None:
         recorder._record_changes(step)
     assert value(recorder, "segment_moves_total", kind="flap") == 2
     assert value(recorder, "segment_moves_total", kind="other") == 1
+
+
+def test_the_status_tells_how_far_a_restore_is(recorder: Recorder) -> None:
+    """Partition and records left, while one is under way; and what program it is."""
+    recorder.restoring(3, 1200)
+    assert recorder.status()["restore_remaining"] == {"3": 1200}
+    recorder.live()
+    assert recorder.status()["restore_remaining"] == {}
+    assert recorder.status()["program"] == __version__
