@@ -33,7 +33,7 @@ from online_model.event_view import (
     LATE,
     MISROUTED,
 )
-from online_model.flaps import count_moves
+from online_model.flaps import between_segments, count_moves
 from online_model.rows import LIVE, NEVER, SEGMENT_UNCLASSIFIED
 from schemas.rejects import Reason
 
@@ -192,18 +192,22 @@ class Recorder:
             self.look_around(now >= self._next_count_s)
 
     def _record_changes(self, step: Step) -> None:
-        codes, flaps, others = np.zeros(len(Change) * len(Cause), np.int64), 0, 0
-        for part in step.partitions:
-            if part.changes is None:
-                continue
-            changes = part.changes
-            codes += np.bincount(changes.change * np.intp(len(Cause)) + changes.cause, minlength=len(codes))
-            flapped, moved = count_moves(changes, part.watermark_us)
-            flaps, others = flaps + flapped, others + moved
+        found = [(part.changes, part.watermark_us) for part in step.partitions if part.changes is not None]
+        if not found:
+            return
+        # All partitions at once: a turn has a dozen changes of each.
+        change, cause, old, new, left = (
+            np.concatenate(columns)
+            for columns in zip(*((c.change, c.cause, c.old, c.new, c.left) for c, _ in found), strict=True)
+        )
+        codes = np.bincount(change * np.intp(len(Cause)) + cause, minlength=len(_CHANGES))
         counts = {_CHANGES[code]: int(codes[code]) for code in np.flatnonzero(codes).tolist()}
         self.changes.update(counts)
         self._metrics.record_changes(counts)
-        self._metrics.record_moves(flaps, others)
+        if moves := int(np.count_nonzero(between_segments(old, new))):
+            came_back = bool((new == left).any())
+            flaps = sum(count_moves(*one)[0] for one in found) if came_back else 0
+            self._metrics.record_moves(flaps, moves - flaps)
 
     def look_around(self, counts: bool = True) -> None:
         """Gauges that cost more than a glance, readiness, and (if it `counts`) the sizes of segments."""
