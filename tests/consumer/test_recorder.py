@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +13,7 @@ from consumer import __version__
 from consumer.config_sources import load_config
 from consumer.core import Core
 from consumer.http import Health
+from consumer.input import Input
 from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
 from consumer.recorder import Recorder
@@ -101,3 +104,14 @@ def test_the_status_tells_how_far_a_restore_is(recorder: Recorder) -> None:
     recorder.live()
     assert recorder.status()["restore_remaining"] == {}
     assert recorder.status()["program"] == __version__
+
+
+def test_the_status_tells_the_lag_of_each_topic(recorder: Recorder) -> None:
+    """Under the partition that it is of."""
+    recorder._core.engine.add_partition(0)
+    lags = {("usage", 0): 5, ("billing", 0): 0, ("usage", 1): 7}
+    recorder._inputs = lambda: cast("Input", SimpleNamespace(lag=lambda: lags, owned={0}))
+    recorder.look_around()
+    status = recorder.status()
+    assert status["partitions"]["0"]["lag"] == {"usage": 5, "billing": 0}
+    assert status["lag"] == 12

@@ -75,6 +75,18 @@ def test_nothing_has_changed() -> None:
     assert [event.event for event in new.lineage] == ["kept"] * 5
 
 
+def test_new_customers_count_and_dormant_ones_do_not() -> None:
+    """As in scans: a third have a day of history, and a tenth have been silent for longer than the rule."""
+    old = first(people(CENTERS, [400] * 5, 1)[0])
+    population, _ = people(CENTERS, [300] * 5, 2)
+    observed, silent = population.observed_days.copy(), population.silent_days.copy()
+    observed[::3] = 1.0
+    silent[::10] = 31.0
+    transition = again(old, population._replace(observed_days=observed, silent_days=silent)).model.transition
+    assert transition is not None
+    assert sum(map(sum, transition.customers)) == 1350
+
+
 def test_twenty_recalibrations_under_drift_rename_nobody() -> None:
     """Every persona wanders through half of the space; each keeps its segment all the way."""
     centers, rng = CENTERS.copy(), np.random.default_rng(5)
