@@ -40,7 +40,7 @@ def list_versions(
     as_json: JsonOption = False,
 ) -> None:
     """Calibrations, recalibrations and restored versions, the newest last, and a waiting proposal."""
-    from consumer.models.report import summary
+    from consumer.models.details import summary
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     shown = [
@@ -66,7 +66,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Segments with size and strategy, what happened to them, and who went where."""
-    from consumer.models.report import details
+    from consumer.models.details import details
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     model = history.get(version)
@@ -87,7 +87,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """What is different between two versions, segment by segment."""
-    from consumer.models.report import difference
+    from consumer.models.details import difference
 
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     document = difference(history.get(before), history.get(after))
@@ -161,8 +161,8 @@ def recalibrate(
 def _show_dry_run(config: Config, history: History, as_json: bool) -> None:
     from consumer import kafka_clients, topics
     from consumer.core import Core
+    from consumer.models.details import details
     from consumer.models.recalibration import RecalibrationTask, propose
-    from consumer.models.report import details
 
     names = topics.TopicNames.with_prefix(config.topics.prefix)
     core = Core(config, topics.require(kafka_clients.make_admin(config), names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from consumer.models.report import details
+from consumer.models.details import details
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
 from consumer.report.words import day, minute
