@@ -1,4 +1,4 @@
-"""What a turn did, as metrics and as the status page: once per turn, from the step's report."""
+"""What turns did, as metrics and as the status page."""
 
 from __future__ import annotations
 
@@ -8,79 +8,33 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from consumer import __version__
 from consumer.core import Core
 from consumer.http import Health
 from consumer.input import Input
-from consumer.metric_table import Stage, State
+from consumer.metric_table import Outcome, Stage, State
 from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
 from consumer.output import Payload
 from consumer.restore import Restored
 from consumer.snapshots import Taken
 from consumer.transaction import CommitTimes
+from consumer.turn_totals import TurnTotals
 from online_model.active_model import segment_id
-from online_model.change_batch import Cause, Change
 from online_model.engine import Step
-from online_model.event_view import (
-    ACCEPTED,
-    DROPPED_CLOSED,
-    DROPPED_CONSENT,
-    DUPLICATE,
-    FUTURE,
-    LATE,
-    MISROUTED,
-)
-from online_model.flaps import between_segments, count_moves
 from online_model.rows import LIVE, NEVER, SEGMENT_UNCLASSIFIED
-from schemas.rejects import Reason
 
 _log = structlog.get_logger("recorder")
 
+#: Counters are raised this often.
+_TELL_EVERY_S: Final = 0.5
 #: Gauges that cost more than a glance are set this often.
 _SLOW_EVERY_S: Final = 2.0
 #: Share of the loop's time that counting the customers may take.
 _COUNT_SHARE: Final = 0.002
-
-_COLUMN: Final = {
-    ACCEPTED: 0,
-    DUPLICATE: 1,
-    LATE: 2,
-    FUTURE: 3,
-    MISROUTED: 3,
-    DROPPED_CLOSED: 4,
-    DROPPED_CONSENT: 4,
-}
-#: int64[outcomes of the windows, outcomes of the metrics]: 1 where they are the same.
-_BY_OUTCOME: Final = np.zeros((len(_COLUMN), 5), np.int64)
-_BY_OUTCOME[list(_COLUMN), list(_COLUMN.values())] = 1
-#: Labels of change and cause by their codes, causes first.
-_CHANGES: Final = [(change.name.lower(), cause.name.lower()) for change in Change for cause in Cause]
-#: Rejects that the windows have counted already.
-_COUNTED: Final = {Reason.LATE, Reason.FUTURE, Reason.MISROUTED}
-
-
-def outcome_counts(step: Step) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Records int64[topics, outcomes] of a step in the order of `metric_table.Outcome`."""
-    found = np.zeros((3, len(_COLUMN)), np.int64)
-    for part in step.partitions:
-        found += part.outcomes
-    counts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = found @ _BY_OUTCOME
-    for (topic, reason), n in rejected(step).items():
-        if reason not in _COUNTED:
-            counts[topic, 3] += n
-    return counts
-
-
-def rejected(step: Step) -> Counter[tuple[int, Reason]]:
-    """Rejects of a step by topic and reason."""
-    found: Counter[tuple[int, Reason]] = Counter()
-    for part in step.partitions:
-        if part.rejects.reasons:
-            found.update(zip(part.rejects.topic.tolist(), part.rejects.reasons, strict=True))
-    return found
 
 
 class Recorder:
@@ -104,11 +58,12 @@ class Recorder:
         self._health = health
         self._rebuilds = rebuilds
         self._seen_rebuilds: Counter[str] = Counter()
-        self._next_slow_s = self._next_count_s = 0.0
+        self._next_tell_s = self._next_slow_s = self._next_count_s = 0.0
         self._model = model
+        self._turns = TurnTotals()
+        self._outcomes = np.zeros((3, len(Outcome)), np.int64)
+        self._changes: Counter[tuple[str, str]] = Counter()
         self.coordinates = False
-        self.totals = np.zeros((3, 5), np.int64)
-        self.changes: Counter[tuple[str, str]] = Counter()
         self.segments: dict[str, int] = {}
         self.lag = 0
         self._lags: dict[tuple[str, int], int] = {}
@@ -160,6 +115,7 @@ class Recorder:
 
     def draining(self) -> None:
         """The process is stopping."""
+        self._tell()
         self._metrics.set_state(State.DRAINING)
         self._health.wait_for({"stop": "stopping"})
 
@@ -171,43 +127,43 @@ class Recorder:
         self, step: Step, payload: Payload | None, times: CommitTimes | None, stages: Mapping[Stage, float]
     ) -> None:
         """One turn."""
-        metrics = self._metrics
+        metrics, now = self._metrics, time.monotonic()
         metrics.heartbeat()
         if payload is not None:
-            counts = outcome_counts(step)
-            self.totals += counts
-            metrics.record_events(counts)
-            rejects = {(topic, reason.value): n for (topic, reason), n in rejected(step).items()}
-            metrics.record_rejects(rejects)
-            self._record_changes(step)
-            slices = {part.partition: part.scanned for part in step.partitions if part.scanned is not None}
-            finished = [number for number, scanned in slices.items() if scanned.is_last]
-            metrics.record_scans(finished, sum(scanned.customers for scanned in slices.values()))
+            self._turns.add(step)
             metrics.record_stages(stages)
         if times is not None:
             metrics.record_commit(times.total_s)
-        now = time.monotonic()
+        # After a turn that had nothing to do there may be none for long.
+        if self._turns.n and (payload is None or now >= self._next_tell_s):
+            self._next_tell_s = now + _TELL_EVERY_S
+            self._tell()
         if now >= self._next_slow_s:
             self._next_slow_s = now + _SLOW_EVERY_S
             self.look_around(now >= self._next_count_s)
 
-    def _record_changes(self, step: Step) -> None:
-        found = [(part.changes, part.watermark_us) for part in step.partitions if part.changes is not None]
-        if not found:
-            return
-        # All partitions at once: a turn has a dozen changes of each.
-        change, cause, old, new, left = (
-            np.concatenate(columns)
-            for columns in zip(*((c.change, c.cause, c.old, c.new, c.left) for c, _ in found), strict=True)
-        )
-        codes = np.bincount(change * np.intp(len(Cause)) + cause, minlength=len(_CHANGES))
-        counts = {_CHANGES[code]: int(codes[code]) for code in np.flatnonzero(codes).tolist()}
-        self.changes.update(counts)
-        self._metrics.record_changes(counts)
-        if moves := int(np.count_nonzero(between_segments(old, new))):
-            came_back = bool((new == left).any())
-            flaps = sum(count_moves(*one)[0] for one in found) if came_back else 0
-            self._metrics.record_moves(flaps, moves - flaps)
+    def _tell(self) -> None:
+        """Raises the counters by what has come since they were raised."""
+        metrics, turns, self._turns = self._metrics, self._turns, TurnTotals()
+        outcomes, changes = turns.outcomes, turns.changes
+        self._outcomes += outcomes
+        self._changes.update(changes)
+        metrics.record_events(outcomes)
+        metrics.record_rejects({(topic, reason.value): n for (topic, reason), n in turns.rejects.items()})
+        metrics.record_changes(changes)
+        metrics.record_moves(*turns.moves)
+        metrics.record_scans(turns.scans, turns.scanned)
+
+    @property
+    def totals(self) -> npt.NDArray[np.int64]:
+        """Records of all turns, int64[topics, outcomes] in the order of `metric_table.Outcome`."""
+        return self._outcomes + self._turns.outcomes
+
+    @property
+    def changes(self) -> Counter[tuple[str, str]]:
+        """Changes of all turns by (change, cause). For the loop's thread: it counts what was put off."""
+        self._tell()
+        return self._changes
 
     def look_around(self, counts: bool = True) -> None:
         """Gauges that cost more than a glance, readiness, and (if it `counts`) the sizes of segments."""
@@ -278,5 +234,5 @@ class Recorder:
             "coordinating": self.coordinates,
             **self._model.status(),
             "segments": self.segments,
-            "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self.changes.items())},
+            "changes": {f"{change} {cause}": n for (change, cause), n in sorted(self._changes.items())},
         }

@@ -15,12 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import structlog
 
 from consumer.change_records import ChangeRecords
@@ -30,19 +28,18 @@ from consumer.errors import DataError
 from consumer.metric_table import Outcome
 from consumer.ndjson_input import EventFiles
 from consumer.options import ReplayOptions
-from consumer.recorder import outcome_counts
 from consumer.replay_feed import Feed, steps
 from consumer.results import (
     CustomerTable,
     OutputFile,
-    change_counts,
     make_directory,
     reject_lines,
     write_document,
     write_model,
 )
 from consumer.topics import TopicNames
-from online_model.change_batch import Cause, Change
+from consumer.turn_totals import TurnTotals
+from online_model.change_batch import Change
 from online_model.coordinator import make_first_model
 from online_model.engine import Step
 from online_model.model import Model
@@ -51,23 +48,6 @@ from schemas.records import RawRecords
 from schemas.times import format_time
 
 _log = structlog.get_logger("replay")
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the input: `outcomes` int64[3 topics, 5 outcomes]; changes by kind and cause."""
-
-    lines: int = 0
-    outcomes: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros((3, 5), np.int64))
-    rejects: Counter[str] = field(default_factory=Counter)
-    changes: Counter[tuple[int, int]] = field(default_factory=Counter)
-
-    def add(self, step: Step) -> None:
-        """Counts a step."""
-        self.outcomes += outcome_counts(step)
-        for part in step.partitions:
-            self.rejects.update({reason.value: n for reason, n in part.rejects.count_by_reason().items()})
-            self.changes.update(change_counts(part))
 
 
 class Replay:
@@ -82,7 +62,8 @@ class Replay:
         for number in range(options.partitions):
             self.core.engine.add_partition(number)
         self.feed = Feed(options.partitions)
-        self.counts = Counts()
+        self.lines = 0
+        self.turns = TurnTotals()
         self._records = ChangeRecords(
             self.core.plan.columns, self.core.strategies, self.topics, self.core.run_id, f"/{config.app.name}"
         )
@@ -92,7 +73,7 @@ class Replay:
         """Reads `files` to their end and writes changes and rejects. Raises `DataError`."""
         blocks = files.by_time() if self.options.merge == "time" else files.in_order_given()
         for lines in steps(blocks, self._scan_interval_us):
-            self.counts.lines += lines.n
+            self.lines += lines.n
             self.now_us = max(self.now_us, int(lines.order_us.max()))
             self._step(*self.feed.poll(lines), changes, rejects, files.names)
             if self.options.calibrate == "ready" and self.core.is_ready_to_calibrate:
@@ -112,7 +93,7 @@ class Replay:
         files: tuple[str, ...],
     ) -> None:
         step = self.core.process(raw, positions, self.now_us)
-        self.counts.add(step)
+        self.turns.add(step)
         engine = self.core.engine
         for part in step.partitions:
             if part.rejects.n:
@@ -147,7 +128,7 @@ class Replay:
         if len(population.raw) < least:
             raise DataError(
                 f"{least} segments need as many customers, the events gave {len(population.raw)} "
-                f"({self.counts.lines} lines, {sum(self.counts.rejects.values())} refused)",
+                f"({self.lines} lines, {self.turns.rejects.total()} refused)",
                 "give more events, or fewer segments (--k); rejects.ndjson tells why lines were refused",
             )
         _log.info(
@@ -197,12 +178,15 @@ class Replay:
 
     def summary(self) -> dict[str, Any]:
         """What was read and what was published."""
-        counts, outcomes = self.counts, self.counts.outcomes.sum(axis=0).tolist()
+        turns, outcomes = self.turns, self.turns.outcomes.sum(axis=0).tolist()
         kinds, causes = Counter[str](), Counter[str]()
-        for (kind, cause), n in counts.changes.items():
-            if kind != Change.ERASED:  # an erasure publishes nothing about the customer
-                kinds[Change(kind).name.lower()] += n
-                causes[Cause(cause).name.lower()] += n
+        for (kind, cause), n in turns.changes.items():
+            if kind != Change.ERASED.name.lower():  # an erasure publishes nothing about the customer
+                kinds[kind] += n
+                causes[cause] += n
+        rejects = Counter[str]()
+        for (_, reason), n in turns.rejects.items():
+            rejects[reason.value] += n
         states = self.core.engine.partitions.values()
         first = [s.first_watermark_us for s in states if s.first_watermark_us != NEVER]
         last = [s.watermark_us for s in states if s.watermark_us != NEVER]
@@ -210,9 +194,9 @@ class Replay:
             "files": list(self.options.events),
             "partitions": self.options.partitions,
             "calibrate": self.options.calibrate,
-            "events": counts.lines,
+            "events": self.lines,
             **{outcome.value: n for outcome, n in zip(Outcome, outcomes, strict=True)},
-            "rejects": dict(sorted(counts.rejects.items())),
+            "rejects": dict(sorted(rejects.items())),
             "changes": {
                 "total": kinds.total(),
                 "by_kind": dict(sorted(kinds.items())),

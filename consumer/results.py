@@ -21,7 +21,6 @@ from consumer.replay_feed import Places
 from online_model.active_model import ActiveModel, segment_id
 from online_model.decision import Candidates, decide
 from online_model.distance import distances
-from online_model.engine import PartitionStep
 from online_model.evaluate import evaluate
 from online_model.model import Model
 from online_model.model_json import to_json
@@ -210,13 +209,3 @@ class CustomerTable:
 def _column(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
     """Missing values are null in the table."""
     return pa.array(values, from_pandas=True)
-
-
-def change_counts(part: PartitionStep) -> Counter[tuple[int, int]]:
-    """Changes of a step by kind and cause."""
-    if part.changes is None:
-        return Counter()
-    pairs, n = np.unique(np.stack([part.changes.change, part.changes.cause]), axis=1, return_counts=True)
-    return Counter(
-        {(kind, cause): count for (kind, cause), count in zip(pairs.T.tolist(), n.tolist(), strict=True)}
-    )

@@ -16,7 +16,9 @@ from consumer.http import Health
 from consumer.input import Input
 from consumer.metrics import Metrics
 from consumer.model_figures import ModelFigures
+from consumer.output import Payload
 from consumer.recorder import Recorder
+from consumer.turn_totals import MAX_UNCOUNTED, TurnTotals
 from online_model.coordinator import Report
 from online_model.model import Model
 from tests.online_model.streams import DAY, T0
@@ -25,6 +27,8 @@ from tests.online_model.test_flaps import LOW, MIDDLE, Scene
 from tests.online_model.tiny import model
 
 HOUR_S = 3600
+#: A payload: the recorder asks only whether there is one.
+SOMETHING = cast("Payload", object())
 
 
 @pytest.fixture
@@ -92,9 +96,45 @@ def test_flaps_are_counted_apart(recorder: Recorder) -> None:
     for day, megabytes in enumerate([LOW, MIDDLE, LOW, MIDDLE]):
         now = T0 + day * DAY
         step = scene.world.engine.step(scene.world.log.poll([scene.event("c", megabytes, now)]), now)
-        recorder._record_changes(step)
+        recorder.record(step, SOMETHING, None, {})
+    recorder.draining()
     assert value(recorder, "segment_moves_total", kind="flap") == 2
     assert value(recorder, "segment_moves_total", kind="other") == 1
+
+
+def test_counters_follow_the_turns(recorder: Recorder) -> None:
+    """The totals hold a turn at once, the counters soon: at the latest after one with nothing to do."""
+    scene = Scene()
+    engine, log = scene.world.engine, scene.world.log
+    events = [scene.event(f"c{n}", LOW, T0 + n) for n in range(5)]
+    for event in [*events, events[0]]:
+        recorder.record(engine.step(log.poll([event]), T0 + DAY), SOMETHING, None, {})
+    told = value(recorder, "events_total", topic="usage", outcome="accepted")
+    assert told is not None
+    assert told < 5
+    assert recorder.totals.tolist() == [[5, 1, 0, 0, 0], [0] * 5, [0] * 5]
+    recorder.record(engine.step(log.poll([]), T0 + DAY), None, None, {})
+    assert value(recorder, "events_total", topic="usage", outcome="accepted") == 5
+    assert value(recorder, "events_total", topic="usage", outcome="duplicate") == 1
+    changes = recorder.status()["changes"]
+    assert sum(changes.values()) == sum(recorder.changes.values()) > 0
+    for name, n in changes.items():
+        change, cause = name.split()
+        assert value(recorder, "changes_total", change=change, cause=cause) == n
+
+
+def test_many_changes_are_not_kept_for_long() -> None:
+    """They are counted before somebody asks: what waits is bounded, and the sum is that of all."""
+    scene, turns = Scene(), TurnTotals()
+    engine, log = scene.world.engine, scene.world.log
+    published = 0
+    for turn in range(3):
+        events = [scene.event(f"c{turn}-{n}", LOW, T0 + n) for n in range(3000)]
+        step = engine.step(log.poll(events), T0 + DAY)
+        published += sum(part.changes.n for part in step.partitions if part.changes is not None)
+        turns.add(step)
+        assert turns._n_uncounted <= MAX_UNCOUNTED
+    assert published == 9000 == turns.changes.total()
 
 
 def test_the_status_tells_how_far_a_restore_is(recorder: Recorder) -> None:
