@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 UV ?= $(BIN)/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+# Two processes and more share the tests: they wait for brokers most of the time. Each has brokers of its own.
+TEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 BENCH ?= $(sort $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
@@ -26,13 +28,13 @@ demo: setup ## watch simulated telecom events become segment changes, on an embe
 	$(BIN)/segmenter demo
 
 test: setup ## run the tests (a real Apache Kafka from Docker, or from Java and Maven)
-	$(BIN)/python -m pytest
+	$(TEST)
 
 check: setup ## formatting, lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(TEST)
 
 format: setup ## rewrite the sources in the project's format
 	$(BIN)/ruff format .

@@ -45,6 +45,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BROKERS] = []
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs a part of the tests tells its notes to the one that reports."""
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["brokers"] = session.config.stash[BROKERS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Such a process has ended; one that crashed has told nothing."""
+    told: dict[str, Any] = getattr(node, "workeroutput", {})
+    node.config.stash[BROKERS].extend(told.get("brokers", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which brokers the tests ran on."""
     for line in config.stash[BROKERS]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from consumer.brokers.broker import Broker, BrokerOptions
@@ -60,11 +63,24 @@ def class_path(timeout_s: float) -> str:
     """
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     remembered = cache_directory() / f"kafka-{digest}.classpath"
-    if remembered.exists():
-        known = remembered.read_text(encoding="utf-8")
-        if all(Path(jar).exists() for jar in known.split(os.pathsep)):
-            return known
-    remembered.parent.mkdir(parents=True, exist_ok=True)
+    with maven_to_itself():
+        if remembered.exists():
+            known = remembered.read_text(encoding="utf-8")
+            if all(Path(jar).exists() for jar in known.split(os.pathsep)):
+                return known
+        return _resolve(remembered, timeout_s)
+
+
+@contextmanager
+def maven_to_itself() -> Iterator[None]:
+    """While no other process of this project downloads: Maven's repository does not bear two writers."""
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / "maven.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file gives it back, and so does the end of the process
+        yield
+
+
+def _resolve(remembered: Path, timeout_s: float) -> str:
     fresh = remembered.with_suffix(f".{os.getpid()}")
     goal = ["dependency:build-classpath", f"-Dmdep.outputFile={fresh}"]
     command = ["mvn", "-B", "-q", "-f", str(POM), *goal]

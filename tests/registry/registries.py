@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumer.brokers.local_process import LocalProcess, free_port
+from consumer.brokers.maven import maven_to_itself
 
 POM: Final = Path(__file__).with_name("pom.xml")
 _START_S: Final = 90.0
@@ -36,7 +37,8 @@ def fetch(folder: Path) -> str | None:
         f"-DoutputDirectory={folder}",
     ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+        with maven_to_itself():
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if done.returncode:
