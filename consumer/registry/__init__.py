@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from consumer.registry.framed import FramedDecoder, Unframe, unframe_of
+from consumer.registry.framed import FramedDecoder, unframe_of
+from consumer.registry.frames import Unframe
 
 __all__ = ["FramedDecoder", "Unframe", "unframe_of"]

@@ -16,7 +16,7 @@ from httpx2 import HTTPError
 from consumer.config import KafkaConfig
 from consumer.errors import ConfigError, RegistryUnreachable
 from consumer.registry.avro import to_json
-from consumer.registry.framed import Reader, as_json
+from consumer.registry.frames import Reader, as_json
 from schemas.reference import Refusal
 from schemas.rejects import Reason
 

@@ -28,7 +28,7 @@ from consumer.errors import ConfigError, RegistryUnreachable
 from consumer.kafka_clients import consumer_settings
 from consumer.registry import FramedDecoder, unframe_of
 from consumer.registry.avro import to_json
-from consumer.registry.framed import as_json, unframe
+from consumer.registry.frames import as_json, unframe
 from consumer.registry.schemas import WriterSchemas
 from consumer.verify.log import Record
 from consumer.verify.partition import Clockwork
