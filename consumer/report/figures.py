@@ -234,7 +234,7 @@ def separation(findings: Findings) -> Figure:
 
 def significance(findings: Findings) -> Figure:
     """How much each feature is told by the segment."""
-    order = np.argsort(findings.significance, kind="stable")[-15:]
+    order = np.array(findings.telling[:15][::-1])
     bars = go.Bar(
         x=findings.significance[order].round(4).tolist(),
         y=[short(findings.units.label(int(j)), 30) for j in order],
@@ -249,7 +249,7 @@ def significance(findings: Findings) -> Figure:
 
 def heatmap(findings: Findings) -> Figure:
     """Deviation of every segment in the features that matter."""
-    chosen = [int(j) for j in np.argsort(-findings.significance, kind="stable")[:16]]
+    chosen = findings.telling[:15]
     codes = [code for code in range(findings.model.k) if findings.is_described(code)]
     deviations = [[round(findings.profiles[code].deviation[j], 2) for code in codes] for j in chosen]
     values = [[findings.units.value(j, findings.profiles[code].mean[j]) for code in codes] for j in chosen]
@@ -271,7 +271,7 @@ def heatmap(findings: Findings) -> Figure:
         "xaxis": {
             "side": "top",
             "automargin": True,
-            "tickangle": -60,
+            "tickangle": -90,
             "tickfont": {"size": 10},
             "showgrid": False,
         },

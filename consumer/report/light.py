@@ -1,4 +1,4 @@
-"""The drift light: whether the segments still fit their customers, in one sentence."""
+"""The drift light: whether the segments still fit their customers, as the answer to that question."""
 
 from __future__ import annotations
 
@@ -27,20 +27,18 @@ def drift_light(findings: Findings) -> Light:
         for severity in ("act", "watch")
     }
     if by_severity["act"]:
-        sentence = f"The segments should be made anew: {by_severity['act'][0]}."
+        sentence = f"No, they should be made anew: {by_severity['act'][0]}."
         return Light("red", sentence, texts)
     if by_severity["watch"]:
         more = len(by_severity["watch"]) - 1
         rest = f" ({more} more in the table)" if more else ""
-        return Light("yellow", f"Somebody should look: {by_severity['watch'][0]}{rest}.", texts)
+        return Light("yellow", f"Perhaps not, somebody should look: {by_severity['watch'][0]}{rest}.", texts)
     if not sight.scans:
-        sentence = (
-            "Not measured yet: drift is told by scans after a calibration, of 2,000 customers at least."
-        )
+        sentence = "Not known yet: that takes new events of 2,000 customers at least."
         return Light("grey", sentence, texts)
     remarks = f", with {len(texts)} remarks" if texts else ""
     scans = f"{sight.scans} scans{remarks}"
-    sentence = f"The segments still fit: customers look like those they were made from ({scans})."
+    sentence = f"Yes, customers look like those the segments were made from ({scans})."
     return Light("green", sentence, texts)
 
 

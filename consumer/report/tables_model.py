@@ -46,7 +46,7 @@ def models(findings: Findings) -> Table:
             Column("remarks", "Remarks"),
         ),
         rows,
-        f"{len(findings.models)} versions in all; those that only learnt a scan are left out.",
+        f"Of {len(findings.models)} versions; those that only learnt a scan are left out.",
     )
 
 
