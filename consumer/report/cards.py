@@ -137,10 +137,12 @@ def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
     if strategy is None:
         return ""
     profile, columns = findings.profiles[code], findings.columns.name
+    fitting = findings.strategies.fitting(profile, columns) or [DEFAULT]
+    if strategy.id != fitting[0]:
+        name = findings.strategies.get(fitting[0]).name
+        return f"Chosen earlier and kept; today it would be “{name}”."
     if strategy.id == DEFAULT:
         return "No other strategy fits this segment."
-    if strategy.id not in findings.strategies.fitting(profile, columns):
-        return "Chosen earlier; by its rules of today it would not be."
     more, mostly = _clauses(
         findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when)
     )
@@ -184,8 +186,8 @@ def _head(findings: Findings, segment_id: str) -> tuple[str, str]:
 def _trend(trend: Trend | None) -> str:
     if trend is None:
         return ""
-    change = f"{sign(trend.now - trend.before)} in {span(trend.days)}"
-    return f"{trend.direction}: {change}"
+    change = sign(trend.now - trend.before).replace("points", "percentage points")
+    return f"{trend.direction}: {change} in {span(trend.days)}"
 
 
 def _typical(findings: Findings, code: int) -> tuple[tuple[str, str], ...]:

@@ -31,7 +31,10 @@ DIVERGING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A Plotly figure under an `id`; `height` in pixels; `caption` says how to read it."""
+    """A Plotly figure under an `id`; `height` in pixels; `caption` says how to read it.
+
+    A wide one is scrolled on a phone, a small one takes a quarter of the page.
+    """
 
     id: str
     title: str
@@ -39,6 +42,7 @@ class Figure:
     spec: dict[str, Any]
     height: int = 360
     is_small: bool = False
+    is_wide: bool = False
 
 
 def figure(
@@ -111,7 +115,7 @@ def timeline(findings: Findings) -> Figure | None:
         "legend": {"orientation": "h", "y": -0.18, "yanchor": "top"},
         "margin": {"t": 10},
     }
-    caption = "Share of each segment at every version of the model, in event time."
+    caption = "Share of each segment among customers with a segment."
     return figure("timeline", "Shares over time", caption, traces, layout, 380 + 26 * findings.model.k)
 
 
@@ -163,7 +167,7 @@ def pca(findings: Findings, found: list[Dots]) -> Figure:
             y=dots.at[:, 1].round(3).tolist(),
             mode="markers",
             name=short(findings.model.segments[code].name),
-            marker={"color": colour(code), "size": 6, "opacity": 0.6},
+            marker={"color": colour(code), "size": 6, "opacity": 0.75},
             hovertemplate="<extra>" + short(findings.model.segments[code].name) + "</extra>",
         )
         for code, dots in enumerate(found)

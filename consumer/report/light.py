@@ -36,9 +36,9 @@ def drift_light(findings: Findings) -> Light:
     if not sight.scans:
         sentence = "Not known yet: that takes new events of 2,000 customers at least."
         return Light("grey", sentence, texts)
-    remarks = f", with {len(texts)} remarks" if texts else ""
-    scans = f"{sight.scans} scans{remarks}"
-    sentence = f"Yes, customers look like those the segments were made from ({scans})."
+    sentence = "Yes, customers look like those the segments were made from"
+    remarks = f"; {len(texts)} smaller {'change' if len(texts) == 1 else 'changes'} below" if texts else ""
+    sentence += f" (looked at {sight.scans} times{remarks})."
     return Light("green", sentence, texts)
 
 
@@ -46,5 +46,6 @@ def plain(findings: Findings, text: str) -> str:
     """`text` of an alarm with labels and names in place of column names and ids."""
     words = {name: findings.units.label(j) for j, name in enumerate(findings.columns.name)}
     words |= {segment_id: f"“{findings.name(segment_id)}”" for segment_id in findings.ids}
-    found = re.sub(r"[A-Za-z0-9_=-]+", lambda match: words.get(match[0], match[0]), text)
+    without = text.removesuffix(" (by ADWIN)")
+    found = re.sub(r"[A-Za-z0-9_=-]+", lambda match: words.get(match[0], match[0]), without)
     return capital(found) if text != found and text[0] != found[0] else found

@@ -54,7 +54,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def sign(change: float) -> str:
     """A difference of shares in points."""
-    return f"{change * 100:+.1f} points"
+    return f"{change * 100:+.1f} points".replace("-", "−")  # noqa: RUF001 - the sign, not a hyphen
 
 
 def day(time_us: int) -> str:
