@@ -16,7 +16,7 @@ from consumer.config import Config
 from consumer.errors import SpecError
 from consumer.failpoints import failpoint
 from consumer.metric_table import Stage
-from consumer.models.files import load_spec, load_strategies
+from consumer.models.files import check_rules, load_spec, load_strategies
 from consumer.models.readiness import Needs, Share, middle_history_us
 from consumer.registry import FramedDecoder, Unframe
 from online_model.compile_plan import compile_plan
@@ -69,7 +69,7 @@ class Core:
         self.spec = load_spec(config.model.spec)
         self.plan = compile_plan(self.spec)
         self.strategies = load_strategies(config.model.strategies)
-        self._check_rules()
+        check_rules(self.strategies, self.plan.columns.name, config.model.strategies)
         decoder = Decoder(self.plan.vocabulary, config.currency)
         self.decoder: Decoder | FramedDecoder = (
             decoder if unframe is None else FramedDecoder(decoder, unframe)
@@ -88,14 +88,6 @@ class Core:
         self.calibration = CalibrationPolicy(
             k_min=low, k_max=high, k=low if low == high else None, seed=config.app.seed
         )
-
-    def _check_rules(self) -> None:
-        unknown = self.strategies.unknown_columns(self.plan.columns.name)
-        if unknown and self.config.model.strategies is not None:
-            raise SpecError(
-                f"strategy rules name features that the specification lacks: {', '.join(unknown)}",
-                f"correct {self.config.model.strategies} (model.strategies) or model.spec",
-            )
 
     def process(
         self,

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import confluent_kafka
@@ -114,19 +115,31 @@ def _client_version() -> Check:
 
 def _files(config: Config) -> list[Check]:
     checks = []
-    for name, path in (("specification", config.model.spec), ("strategies", config.model.strategies)):
-        checks.append(_guarded(name, lambda name=name, path=path: _file(name, path)))  # type: ignore[misc]
+    for name, check in (("specification", _specification), ("strategies", _strategies)):
+        checks.append(_guarded(name, partial(check, config)))
     return checks
 
 
-def _file(name: str, path: str | None) -> Check:
+def _specification(config: Config) -> Check:
     from consumer.models import files as model_files
 
-    if name == "specification":
-        spec = model_files.load_spec(path)
-        return Check(name, Verdict.OK, f"{path or 'built-in'}: {len(spec.features)} features")
-    model_files.load_strategies(path)
-    return Check(name, Verdict.OK, str(path or "built-in"))
+    spec = model_files.load_spec(config.model.spec)
+    detail = f"{config.model.spec or 'built-in'}: {len(spec.features)} features"
+    return Check("specification", Verdict.OK, detail)
+
+
+def _strategies(config: Config) -> Check:
+    from consumer.models import files as model_files
+    from online_model.compile_plan import compile_plan
+
+    path = config.model.strategies
+    strategies = model_files.load_strategies(path)
+    columns = compile_plan(model_files.load_spec(config.model.spec)).columns.name
+    model_files.check_rules(strategies, columns, path)
+    detail = f"{path or 'built-in'}: {len(strategies.strategies)} strategies"
+    if impossible := strategies.impossible(columns):
+        detail += f", of which {len(impossible)} are about features that the specification does not have"
+    return Check("strategies", Verdict.OK, detail)
 
 
 def _port(config: Config) -> Check:

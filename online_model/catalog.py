@@ -1,4 +1,4 @@
-"""The segment catalog: profiles in real units, and readable names made from them by rule."""
+"""The segment catalog: profiles in real units under readable names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from online_model.columns import Columns
 from online_model.model import DORMANT, UNCLASSIFIED, Profile, Segment
+from online_model.naming import make_names
 
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
@@ -22,9 +23,6 @@ FIXED_SEGMENTS: Final = (
 )
 
 _NOTABLE: Final = 0.4  # standard deviations from the population worth a word
-_STRONG: Final = 1.5
-_TYPICAL_SHARE: Final = 0.5  # a category names a segment when at least half of it has it
-_MAX_WORDS: Final = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,70 +84,6 @@ def make_profiles(
             )
         )
     return profiles
-
-
-def make_names(profiles: Sequence[Profile], columns: Columns) -> list[str]:
-    """A readable, unique name per profile, from its strongest deviations; deterministic.
-
-    Two features name a segment, and a category that at least half of it has; more features are
-    added while two segments share a name, a number if words run out.
-    """
-    words = [_words(profile, columns) for profile in profiles]
-    names = [_compose(w, 2) for w in words]
-    for count in range(3, _MAX_WORDS + 1):
-        names = [
-            _compose(w, count) if names.count(name) > 1 else name
-            for w, name in zip(words, names, strict=True)
-        ]
-    unique: list[str] = []
-    for name in names:
-        number, candidate = 2, name
-        while candidate in unique:
-            candidate, number = f"{name} {number}", number + 1
-        unique.append(candidate)
-    return unique
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Words of one segment, strongest first: (direction, label) of numeric features; categories."""
-
-    numeric: list[tuple[str, str]]
-    categories: list[str]
-
-
-def _words(profile: Profile, columns: Columns) -> _Words:
-    numeric: list[tuple[str, str]] = []
-    categories: list[str] = []
-    described: set[str] = set()
-    for name in profile.significant:
-        j = columns.name.index(name)
-        deviation = profile.deviation[j]
-        if columns.one_hot[j]:
-            share = profile.mean[j] or 0.0
-            if deviation > 0 and share >= _TYPICAL_SHARE and columns.feature[j] not in described:
-                categories.append(columns.label[j].split(": ")[-1])
-                described.add(columns.feature[j])
-        else:
-            direction = "high" if deviation > 0 else "low"
-            strength = "very " if abs(deviation) >= _STRONG else ""
-            numeric.append((strength + direction, columns.label[j]))
-    return _Words(numeric, categories)
-
-
-def _compose(words: _Words, count: int) -> str:
-    parts: list[str] = []
-    previous = ""
-    for direction, label in words.numeric[:count]:
-        parts.append(label if direction == previous else f"{direction} {label}")
-        previous = direction
-    category = words.categories[: max(count - 1, 1)]
-    if not parts:
-        parts = category or ["average use"]
-        category = []
-    name = ", ".join(parts)
-    name = name[0].upper() + name[1:]
-    return f"{name} ({', '.join(category)})" if category else name
 
 
 def _nearest(centroids: Float64Array, code: int, ids: Sequence[str]) -> str | None:

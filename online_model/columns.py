@@ -33,6 +33,19 @@ class Missing(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Phrases:
+    """Words of a column for people, as `online_model.spec.Words` has them; empty where none were given.
+
+    `high` and `low` are for names, `more` and `less` for sentences.
+    """
+
+    high: str = ""
+    low: str = ""
+    more: str = ""
+    less: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Descriptions of the `D` columns of a feature matrix, as parallel tuples and arrays.
 
@@ -40,7 +53,7 @@ class Columns:
     `label` and `unit`: words for people ("Data", "MB per 30 days"). `block`: block name per column.
     `weight` float64[D]: relative weight of the column's *feature* inside its block.
     `one_hot` bool[D]: the column is a level of a one-hot feature. `transform`, `missing` int8[D].
-    `clip` bool[D]: clip at the calibration quantiles p0.1 / p99.9.
+    `clip` bool[D]: clip at the calibration quantiles p0.1 / p99.9. `phrases`: as many, or none at all.
     """
 
     name: tuple[str, ...]
@@ -53,8 +66,17 @@ class Columns:
     transform: npt.NDArray[np.int8]
     missing: npt.NDArray[np.int8]
     clip: npt.NDArray[np.bool_]
+    phrases: tuple[Phrases, ...] = ()
 
     @property
     def n(self) -> int:
         """Number of columns."""
         return len(self.name)
+
+    def phrases_of(self, j: int) -> Phrases:
+        """Words of column `j`."""
+        return self.phrases[j] if self.phrases else Phrases()
+
+    def level(self, j: int) -> str:
+        """Level of a one-hot column, in words."""
+        return self.label[j].rpartition(": ")[2]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from online_model.columns import Columns, Missing, Transform
+from online_model.columns import Columns, Missing, Phrases, Transform
 from online_model.plan import (
     BUCKET_SCALE,
     DAY_US,
@@ -320,7 +320,13 @@ def _columns(pending: list[_Pending]) -> Columns:
         transform=np.array([transforms[f.transform] for f in features], np.int8),
         missing=np.array([missing[f.missing] for f in features], np.int8),
         clip=np.array([f.clip for f in features]) & ~one_hot,
+        phrases=tuple(_phrases(f, lv) for f, lv in zip(features, levels, strict=True)),
     )
+
+
+def _phrases(feature: Feature, level: str) -> Phrases:
+    words = feature.words
+    return Phrases(words.levels.get(level, "") if level else words.high, words.low, words.more, words.less)
 
 
 def _limits(spec: FeatureSpec, rings: list[_Key], activity: int) -> Limits:

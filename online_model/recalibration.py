@@ -23,6 +23,7 @@ from online_model.evaluate import Population as Evaluations
 from online_model.lineage import Matching, Registry, match
 from online_model.lloyd import lloyd
 from online_model.model import Covers, Kind, Lineage, Model, Segment, Transition
+from online_model.naming import unique
 from online_model.panel import CalibrationPolicy, Candidate, Progress, choose
 from online_model.plan import FeaturePlan
 from online_model.scaler import apply
@@ -274,16 +275,11 @@ def _in_old_order(choice: Choice, matching: Matching) -> tuple[Choice, Matching]
 def _with_old_names(catalog: tuple[Segment, ...], old: Model) -> tuple[Segment, ...]:
     """A segment that stays keeps its name; a new one gets a name that nobody has."""
     names = {segment.id: segment.name for segment in old.segments}
-    taken, segments = set(names.values()), []
-    for segment in catalog:
-        name = names.get(segment.id, "")
-        if not name:
-            number, name = 2, segment.name
-            while name in taken:
-                name, number = f"{segment.name} {number}", number + 1
-            taken.add(name)
-        segments.append(Segment(segment.id, name, segment.profile))
-    return tuple(segments)
+    new = [segment.name for segment in catalog if not names.get(segment.id)]
+    found = iter(unique(new, list(names.values())))
+    return tuple(
+        Segment(segment.id, names.get(segment.id) or next(found), segment.profile) for segment in catalog
+    )
 
 
 def rebased(proposed: Model, newest: Model, command: str = "") -> Model:

@@ -58,6 +58,11 @@ NUMERIC_ATTRIBUTES = ("age", "income", "service_count")
 CODED_ATTRIBUTE_NAMES = ("gender", "region", "plan", "contract", "line_type", "payment_method", "services")
 
 
+#: Where the noun, the adverb or the level goes in a phrase of `Words`.
+BLANK = "_"
+_LONGEST_PHRASE = 40
+
+
 class SpecError(ValueError):
     """The feature specification is wrong; the message names the place and the fix."""
 
@@ -76,6 +81,27 @@ class Filter(_Strict):
     weekend: bool | None = Field(None, description="event time on Saturday or Sunday (UTC)")
     technology: str | None = None
     channel: str | None = None
+
+
+class Words(_Strict):
+    """How people speak of a feature; all optional, and not part of the hash.
+
+    In names of segments: `high`, `low`, or `levels` of a category. A phrase is a noun ("texters"), or has
+    `_` where the noun goes ("young _", "_ at night"). In sentences of the report: `more`, `less`, with `_`
+    for an adverb ("use _ more data") or, for a category, `more` with `_` for the level ("have a _ contract").
+    """
+
+    high: str = ""
+    low: str = ""
+    levels: dict[str, str] = {}
+    more: str = ""
+    less: str = ""
+
+    def all(self) -> dict[str, str]:
+        """Those that were given, by where they stand."""
+        plain = {name: getattr(self, name) for name in ("high", "low", "more", "less")}
+        levels = {f"levels.{level}": phrase for level, phrase in self.levels.items()}
+        return {place: phrase for place, phrase in (plain | levels).items() if phrase}
 
 
 class Feature(_Strict):
@@ -105,10 +131,11 @@ class Feature(_Strict):
     block: str
     weight: Annotated[float, Field(gt=0)] = 1.0
     missing: Literal["ignore", "zero", "mean"] = "ignore"
+    words: Words = Words()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problem = _problem_of(self)
+        problem = _problem_of(self) or _words_problem(self)
         if problem:
             raise ValueError(f"feature '{self.name}': {problem}")
         return self
@@ -143,6 +170,24 @@ def _condition_problem(feature: Feature) -> str | None:
         is_asked = getattr(feature.where, condition) not in (None, False, "outgoing")
         if is_asked and not set(having) & set(feature.events):
             return f"where.{condition} fits none of its events: only {', '.join(having)} events have it"
+    return None
+
+
+def _words_problem(feature: Feature) -> str | None:
+    words, is_category = feature.words, feature.aggregate == "one_hot"
+    for place, phrase in words.all().items():
+        blanks = phrase.split().count(BLANK)
+        if phrase != " ".join(phrase.split()) or len(phrase) > _LONGEST_PHRASE or phrase == BLANK:
+            return f"words.{place} must be a phrase of at most {_LONGEST_PHRASE} characters"
+        needed = (1,) if place in ("more", "less") else (0, 1)
+        if blanks not in needed or phrase.count(BLANK) != blanks:
+            return f"words.{place} needs {' or '.join(map(str, needed))} '{BLANK}' as a word of its own"
+    if is_category and (words.high or words.low or words.less):
+        return "words of a category are levels and more"
+    unknown = sorted(set(words.levels) - set(feature.levels))
+    if unknown:
+        known = ", ".join(feature.levels) or "it has none"
+        return f"words.levels names '{unknown[0]}', which is no level ({known})"
     return None
 
 
@@ -213,8 +258,12 @@ class FeatureSpec(_Strict):
 
     @property
     def hash(self) -> str:
-        """First 16 hex digits of SHA-256 over the canonical JSON of the specification."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """First 16 hex digits of SHA-256 over the canonical JSON of the specification without `words`.
+
+        Snapshots and models are of one hash: words change nothing that is in them.
+        """
+        content = self.model_dump(mode="json", exclude={"features": {"__all__": {"words"}}})
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

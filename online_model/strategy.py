@@ -57,6 +57,29 @@ class Rule(BaseModel):
                 return mean is not None and mean <= self.value
 
 
+def contradiction(rules: Sequence[Rule]) -> str:
+    """Why no segment can meet all of `rules`; empty if one can."""
+    for rule in rules:
+        for other in rules:
+            if rule.column != other.column:
+                continue
+            is_apart = (rule.op, other.op) == ("high", "low") and rule.value > -other.value
+            if is_apart or ((rule.op, other.op) == ("at_least", "at_most") and rule.value > other.value):
+                return f"{rule.column} cannot be {rule.op} {rule.value:g} and {other.op} {other.value:g}"
+    return ""
+
+
+def implied(rules: Sequence[Rule], by: Sequence[Rule]) -> bool:
+    """Whether every segment that meets all of `by` meets all of `rules`."""
+    return all(any(_implies(stronger, rule) for stronger in by) for rule in rules)
+
+
+def _implies(stronger: Rule, rule: Rule) -> bool:
+    if (stronger.column, stronger.op) != (rule.column, rule.op):
+        return False
+    return stronger.value <= rule.value if rule.op == "at_most" else stronger.value >= rule.value
+
+
 class Strategy(BaseModel):
     """What a segment's customers get; `control_share` of them are left alone for comparison."""
 
@@ -99,6 +122,15 @@ class StrategyFile(BaseModel):
             if fixed == bool(strategy.when):
                 fix = "must not have a 'when'" if fixed else "needs a 'when' with at least one rule"
                 raise ValueError(f"strategy '{strategy.id}' {fix}")
+            if problem := contradiction(strategy.when):
+                raise ValueError(f"strategy '{strategy.id}' can never be chosen: {problem}")
+        for place, later in enumerate(self.strategies):
+            for earlier in self.strategies[:place]:
+                if later.when and earlier.when and implied(earlier.when, later.when):
+                    raise ValueError(
+                        f"strategy '{later.id}' can never be chosen: whatever fits it fits '{earlier.id}' "
+                        f"before it; put '{later.id}' first or change a rule"
+                    )
         return self
 
     def get(self, strategy_id: str) -> Strategy:
@@ -109,10 +141,18 @@ class StrategyFile(BaseModel):
         known = ", ".join(strategy.id for strategy in self.strategies)
         raise StrategyError(f"no strategy '{strategy_id}' in the strategy file (known: {known})")
 
+    def fitting(self, profile: Profile, columns: Sequence[str]) -> list[str]:
+        """Ids of the strategies all of whose rules hold for a profile, in order; the first one is chosen."""
+        return [s.id for s in self.strategies if s.when and all(r.holds(profile, columns) for r in s.when)]
+
     def unknown_columns(self, columns: Sequence[str]) -> list[str]:
         """Columns that rules name and the feature specification lacks (such rules never hold)."""
         named = {rule.column for strategy in self.strategies for rule in strategy.when}
         return sorted(named - set(columns))
+
+    def impossible(self, columns: Sequence[str]) -> list[str]:
+        """Ids of strategies that no segment gets, because a rule names a column that is not there."""
+        return [s.id for s in self.strategies if {rule.column for rule in s.when} - set(columns)]
 
 
 def load_strategies(text: str, source: str = "strategy file") -> StrategyFile:
@@ -178,12 +218,8 @@ def _arm_key(strategy_id: str) -> bytes:
 
 
 def _matching(file: StrategyFile, profile: Profile | None, columns: Sequence[str]) -> str:
-    if profile is None:
-        return DEFAULT
-    for strategy in file.strategies:
-        if strategy.when and all(rule.holds(profile, columns) for rule in strategy.when):
-            return strategy.id
-    return DEFAULT
+    fitting = file.fitting(profile, columns) if profile is not None else []
+    return fitting[0] if fitting else DEFAULT
 
 
 def _line_of(detail: Any) -> str:

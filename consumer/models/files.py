@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from consumer.errors import SpecError
@@ -32,6 +33,16 @@ def load_strategies(path: str | None) -> strategy.StrategyFile:
         return strategy.load_strategies(text, path)
     except strategy.StrategyError as error:
         raise SpecError(str(error), f"correct {path} (model.strategies)") from None
+
+
+def check_rules(strategies: strategy.StrategyFile, columns: Sequence[str], path: str | None) -> None:
+    """Raises `SpecError` if rules of a file of the user's own name what the specification does not have."""
+    unknown = strategies.unknown_columns(columns)
+    if unknown and path is not None:
+        raise SpecError(
+            f"strategy rules name features that the specification lacks: {', '.join(unknown)}",
+            f"correct {path} (model.strategies) or model.spec",
+        )
 
 
 def read_text(path: str, what: str, setting: str) -> str:

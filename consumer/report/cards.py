@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from consumer.report.findings import Findings
-from consumer.report.words import capital, decimal, percent, sign, span, thousands
+from consumer.report.words import capital, decimal, joined, percent, sign, span, thousands
 from online_model.model import DORMANT, UNCLASSIFIED
-from online_model.strategy import Strategy
+from online_model.strategy import DEFAULT, Strategy
 from online_model.timeline import Trend
 
-_FEATURES: Final = 7
-_TYPICAL: Final = 8
-#: A typical customer is one person: its values are rounded to so many digits.
-_DIGITS: Final = 2
+_FEATURES: Final = 6
+#: Of those, so many make up the first sentence.
+_LEADING: Final = 4
+_TYPICAL: Final = 6
 #: Mean place between border (0) and centre (1) from which on a segment stands so far apart.
 _APART: Final = ((0.5, "stands clearly apart from"), (0.3, "stands apart from"), (0.15, "borders on"))
 _RULES: Final = {
@@ -27,20 +28,23 @@ _RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature that stands out: `words`, its `value` in the segment and the one of `everybody`.
+    """A feature that stands out: `words`, its `value` in the segment and the `usual` one, of all customers.
 
     `bar`: -100..100, standard deviations from everybody, 3 being the full length.
     """
 
     words: str
     value: str
-    everybody: str
+    usual: str
     bar: float
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One segment. `colour`: its number in all figures, None for those without a place there."""
+    """One segment. `colour`: its number in all figures, None for those without a place there.
+
+    `reason`: why it has this strategy.
+    """
 
     id: str
     name: str
@@ -54,6 +58,7 @@ class Card:
     apart: str = ""
     strategy: Strategy | None = None
     treated: str = ""
+    reason: str = ""
 
 
 def make_cards(findings: Findings) -> list[Card]:
@@ -71,24 +76,39 @@ def _card(findings: Findings, code: int) -> Card:
     if not findings.is_described(code):
         headline = "Fewer than ten customers are known here, so nothing is said about them."
         return Card(segment.id, segment.name, code, *parts, headline, "", strategy=strategy)
-    profile = findings.profiles[code]
     places = _places(findings, code)[:_FEATURES]
     features = tuple(_feature(findings, code, j) for j in places)
-    words = [findings.units.compared(j, profile.deviation[j], profile.mean[j]) for j in places[:4]]
-    headline = f"Compared with everybody: {_listed(words)}." if words else "Much like the average customer."
     return Card(
         segment.id,
         segment.name,
         code,
         *parts,
-        headline,
+        _headline(findings, code, places[:_LEADING]),
         _trend(findings.trend(segment.id)),
         features,
         _typical(findings, code),
         _apart(findings, code),
         strategy,
         _treated(strategy),
+        _reason(findings, code, strategy),
     )
+
+
+def _headline(findings: Findings, code: int, places: list[int]) -> str:
+    """One sentence, what is compared before what most of them have."""
+    more, mostly = _clauses(findings, code, places)
+    clauses = [f"{joined(more)} than most"] if more else []
+    clauses += [joined(mostly)] if mostly else []
+    return f"They {', and '.join(clauses)}." if clauses else "Much like the average customer."
+
+
+def _clauses(findings: Findings, code: int, places: Iterable[int]) -> tuple[list[str], list[str]]:
+    """What columns say about a segment, in plain words: numbers, and categories."""
+    profile, is_level = findings.profiles[code], findings.columns.one_hot
+    words = {
+        j: findings.units.compared(j, profile.deviation[j], profile.mean[j], is_plain=True) for j in places
+    }
+    return [w for j, w in words.items() if not is_level[j]], [w for j, w in words.items() if is_level[j]]
 
 
 def _feature(findings: Findings, code: int, j: int) -> Feature:
@@ -98,17 +118,35 @@ def _feature(findings: Findings, code: int, j: int) -> Feature:
     may lie the other way.
     """
     units, deviation = findings.units, findings.profiles[code].deviation[j]
-    own, everybody = findings.profiles[code].median[j], findings.medians[j]
-    on_average = ""
-    if findings.columns.one_hot[j] or own is None or (own - everybody) * deviation <= 0:
-        own, everybody = findings.profiles[code].mean[j], findings.means[j]
-        on_average = "" if findings.columns.one_hot[j] else " on average"
+    own, usual = findings.profiles[code].median[j], float(findings.medians[j])
+    who = "typical customer"
+    if findings.columns.one_hot[j] or own is None or (own - usual) * deviation <= 0:
+        own, usual = findings.profiles[code].mean[j], float(findings.means[j])
+        who = "all customers" if findings.columns.one_hot[j] else "average customer"
+    value = units.spoken(j, own) + (" on average" if who == "average customer" else "")
     return Feature(
         capital(units.compared(j, deviation, findings.profiles[code].mean[j])),
-        units.value(j, own) + on_average,
-        units.bare(j, float(everybody)),
+        value,
+        f"{who}: {units.bare(j, usual)}",
         round(max(-100.0, min(100.0, deviation / 3 * 100)), 1),
     )
+
+
+def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
+    """The rules that lead to a strategy, in the words of the card."""
+    if strategy is None:
+        return ""
+    profile, columns = findings.profiles[code], findings.columns.name
+    fitting = findings.strategies.fitting(profile, columns) or [DEFAULT]
+    if strategy.id != fitting[0]:
+        name = findings.strategies.get(fitting[0]).name
+        return f"Chosen earlier and kept; today it would be “{name}”."
+    if strategy.id == DEFAULT:
+        return "No other strategy fits this segment."
+    more, mostly = _clauses(
+        findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when)
+    )
+    return f"Chosen because they {joined(more + mostly)}."
 
 
 def _places(findings: Findings, code: int) -> list[int]:
@@ -148,8 +186,8 @@ def _head(findings: Findings, segment_id: str) -> tuple[str, str]:
 def _trend(trend: Trend | None) -> str:
     if trend is None:
         return ""
-    change = f"{sign(trend.now - trend.before)} in {span(trend.days)}"
-    return f"{trend.direction}: {change}"
+    change = sign(trend.now - trend.before).replace("points", "percentage points")
+    return f"{trend.direction}: {change} in {span(trend.days)}"
 
 
 def _typical(findings: Findings, code: int) -> tuple[tuple[str, str], ...]:
@@ -160,9 +198,7 @@ def _typical(findings: Findings, code: int) -> tuple[tuple[str, str], ...]:
     own = _places(findings, code)
     order = [j for j in own if not columns.one_hot[j]] + findings.strongest
     chosen = list(dict.fromkeys(j for j in order if np.isfinite(raw[j])))[:_TYPICAL]
-    found = [
-        (findings.units.label(j), findings.units.value(j, float(raw[j]), _DIGITS)) for j in sorted(chosen)
-    ]
+    found = [(findings.units.label(j), findings.units.short(j, float(raw[j]))) for j in sorted(chosen)]
     telling = {columns.feature[j] for j in own}
     levels = [
         j for j in range(columns.n) if columns.one_hot[j] and raw[j] == 1.0 and columns.feature[j] in telling
@@ -179,15 +215,11 @@ def _apart(findings: Findings, code: int) -> str:
         return ""
     how = next((text for least, text in _APART if portrait.separation >= least), "overlaps with")
     neighbour = findings.model.segments[portrait.nearest].name
-    border = f"{portrait.border:.0%} of its customers are on the border"
-    return f"{capital(how)} its nearest segment, {neighbour} ({border})."
+    border = f"{percent(portrait.border, 0)} of these customers could as well be there"
+    return f"{capital(how)} the nearest segment, “{neighbour}”; {border}."
 
 
 def _treated(strategy: Strategy | None) -> str:
     if strategy is None:
         return ""
     return f"{decimal(strategy.control_share * 100)} % are left alone for comparison"
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

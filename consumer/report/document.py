@@ -18,19 +18,25 @@ from consumer.report.table import Table
 from consumer.report.words import decimal, minute, percent, thousands
 from online_model.exploration import on_axis
 
+_DISTINCT: Final = ((0.4, "very clearly"), (0.2, "clearly"), (0.1, "somewhat"), (0.0, "hardly"))
 #: Tables with more rows are on the page as files only.
 _LONGEST: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`figures` and `tables` under a heading, after a few sentences."""
+    """`figures` and `tables` under a title, after a few sentences.
+
+    `is_open`: tables are shown at once; `heading`: of this section and those after it.
+    """
 
     id: str
     title: str
     text: str
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    is_open: bool = False
+    heading: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def make_document(findings: Findings, title: str, made_us: int) -> Document:
         made=minute(made_us),
         light=light,
         tiles=_tiles(findings),
-        warnings=tuple(findings.customers.missing),
+        warnings=tuple(_warnings(findings)),
         cards=tuple(make_cards(findings)),
         sections=(
             _segments(findings),
@@ -91,9 +97,26 @@ def _tiles(findings: Findings) -> tuple[tuple[str, str], ...]:
         ("Customers", thousands(findings.total)),
         ("Segments", str(findings.model.k)),
         (f"Moved in {findings.days:.0f} days", thousands(moved) if moved >= 10 or not moved else "<10"),
-        ("Silhouette now", decimal(findings.now.silhouette, 2)),
-        ("Model version", str(findings.model.version)),
+        ("Segments differ", _distinct(findings.now.silhouette)),
     )
+
+
+def _distinct(silhouette: float) -> str:
+    """A silhouette in a word; of usage data 0.15 to 0.35 is what there is."""
+    return next((word for least, word in _DISTINCT if silhouette >= least), "not at all")
+
+
+def _warnings(findings: Findings) -> list[str]:
+    """What the page lacks, and strategies that cannot work."""
+    found = [f"Not in this report: {part}." for part in findings.customers.missing]
+    impossible = findings.strategies.impossible(findings.columns.name)
+    if impossible:
+        found.append(
+            f"{len(impossible)} of {len(findings.strategies.strategies)} strategies are about features that "
+            "these customers do not have, so no segment can get them. Give a strategy file of your own "
+            "(model.strategies)."
+        )
+    return found
 
 
 def _segments(findings: Findings) -> Section:
@@ -113,7 +136,7 @@ def _time(findings: Findings) -> Section:
     silent = findings.customers.fell_silent
     text = ""
     if len(findings.history) < 2:
-        text = "There is only one version of the model so far, so there is no history of shares. "
+        text = "The segments were made only once so far, so there is no history of their shares. "
     if not findings.customers.moves:
         text += f"No customer moved between segments in the last {findings.days:.0f} days. "
     if silent >= 10:
@@ -126,10 +149,10 @@ def _time(findings: Findings) -> Section:
 def _drift(findings: Findings, light: Light) -> Section:
     kept = (tables_model.drift(findings, light.texts), tables_model.models(findings))
     text = (
-        "Drift compares the customers of each scan with those the segments were made from. Segments keep "
-        "their names when the model is fitted again, as long as most of their customers stay together."
+        "Customers of today are compared with those the segments were made from. Segments keep their names "
+        "when they are made anew, as long as most of their customers stay together."
     )
-    return Section("drift", "Drift and model history", f"{light.sentence} {text}", (), kept)
+    return Section("drift", "Do the segments still fit?", f"{light.sentence} {text}", (), kept, is_open=True)
 
 
 def _clusters(findings: Findings) -> Section:
@@ -154,7 +177,9 @@ def _clusters(findings: Findings) -> Section:
         "closer to the own segment than to any other, and 0 where segments run into each other; "
         "Davies-Bouldin is small where segments are narrow and far apart."
     )
-    return Section("clusters", "How the segments were found", text, _there(drawn), kept)
+    heading = "For analysts: how the segments were made, and of what"
+    title = "How the segments were found"
+    return Section("clusters", title, text, _there(drawn), kept, heading=heading)
 
 
 def _data(findings: Findings) -> Section:
@@ -198,7 +223,7 @@ def _freshness(findings: Findings) -> Section:
     hours = (findings.customers.as_of_us - oldest) / 3.6e9
     text = f"Events up to {minute(findings.customers.as_of_us)}"
     text += f"; the part furthest behind is {decimal(hours)} hours older." if hours >= 0.1 else "."
-    return Section("freshness", "Data freshness", text, (), (tables_model.freshness(findings),))
+    return Section("freshness", "Data freshness", text, (), (tables_model.freshness(findings),), is_open=True)
 
 
 def _there(drawn: tuple[Figure | None, ...] | list[Figure | None]) -> tuple[Figure, ...]:

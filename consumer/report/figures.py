@@ -31,7 +31,10 @@ DIVERGING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A Plotly figure under an `id`; `height` in pixels; `caption` says how to read it."""
+    """A Plotly figure under an `id`; `height` in pixels; `caption` says how to read it.
+
+    A wide one is scrolled on a phone, a small one takes a quarter of the page.
+    """
 
     id: str
     title: str
@@ -39,6 +42,7 @@ class Figure:
     spec: dict[str, Any]
     height: int = 360
     is_small: bool = False
+    is_wide: bool = False
 
 
 def figure(
@@ -111,7 +115,7 @@ def timeline(findings: Findings) -> Figure | None:
         "legend": {"orientation": "h", "y": -0.18, "yanchor": "top"},
         "margin": {"t": 10},
     }
-    caption = "Share of each segment at every version of the model, in event time."
+    caption = "Share of each segment among customers with a segment."
     return figure("timeline", "Shares over time", caption, traces, layout, 380 + 26 * findings.model.k)
 
 
@@ -163,7 +167,7 @@ def pca(findings: Findings, found: list[Dots]) -> Figure:
             y=dots.at[:, 1].round(3).tolist(),
             mode="markers",
             name=short(findings.model.segments[code].name),
-            marker={"color": colour(code), "size": 6, "opacity": 0.6},
+            marker={"color": colour(code), "size": 6, "opacity": 0.75},
             hovertemplate="<extra>" + short(findings.model.segments[code].name) + "</extra>",
         )
         for code, dots in enumerate(found)
@@ -234,7 +238,7 @@ def separation(findings: Findings) -> Figure:
 
 def significance(findings: Findings) -> Figure:
     """How much each feature is told by the segment."""
-    order = np.argsort(findings.significance, kind="stable")[-15:]
+    order = np.array(findings.telling[:15][::-1])
     bars = go.Bar(
         x=findings.significance[order].round(4).tolist(),
         y=[short(findings.units.label(int(j)), 30) for j in order],
@@ -249,7 +253,7 @@ def significance(findings: Findings) -> Figure:
 
 def heatmap(findings: Findings) -> Figure:
     """Deviation of every segment in the features that matter."""
-    chosen = [int(j) for j in np.argsort(-findings.significance, kind="stable")[:16]]
+    chosen = findings.telling[:15]
     codes = [code for code in range(findings.model.k) if findings.is_described(code)]
     deviations = [[round(findings.profiles[code].deviation[j], 2) for code in codes] for j in chosen]
     values = [[findings.units.value(j, findings.profiles[code].mean[j]) for code in codes] for j in chosen]
@@ -271,7 +275,7 @@ def heatmap(findings: Findings) -> Figure:
         "xaxis": {
             "side": "top",
             "automargin": True,
-            "tickangle": -60,
+            "tickangle": -90,
             "tickfont": {"size": 10},
             "showgrid": False,
         },

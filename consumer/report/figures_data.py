@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,6 +14,9 @@ from consumer.report.figures import COLOURS, DIVERGING, Figure, colour, figure, 
 from consumer.report.findings import Findings
 from consumer.report.table import Table
 from online_model.exploration import Dots, means, on_axis
+
+#: A phone shows a matrix of so many features.
+_PHONE: Final = 8
 
 
 def histograms(findings: Findings, table: Table) -> list[Figure]:
@@ -93,7 +96,7 @@ def scatter(findings: Findings, j: int, other: int, found: list[Dots]) -> Figure
             x=dots.at[:, 0].round(3).tolist(),
             y=dots.at[:, 1].round(3).tolist(),
             mode="markers",
-            marker={"color": colour(code), "size": 6, "opacity": 0.6},
+            marker={"color": colour(code), "size": 6, "opacity": 0.75},
             hovertemplate="<extra>" + short(findings.model.segments[code].name) + "</extra>",
         )
         for code, dots in enumerate(found)
@@ -142,7 +145,8 @@ def correlations(findings: Findings, table: Table) -> Figure | None:
         "margin": {"t": 10},
     }
     caption = f"Orange: they rise together; blue: one falls when the other rises. {table.note}"
-    return figure("correlations", "Correlations", caption, [trace], layout, 200 + 22 * len(names))
+    made = figure("correlations", "Correlations", caption, [trace], layout, 200 + 22 * len(names))
+    return replace(made, is_wide=len(names) > _PHONE)
 
 
 def categories(findings: Findings) -> Figure | None:

@@ -137,6 +137,21 @@ class Findings:
         ]
 
     @property
+    def telling(self) -> list[int]:
+        """Columns by falling significance; of a category with two levels only one, which tells the other."""
+        order = [int(j) for j in np.argsort(-self.significance, kind="stable")]
+        features = self.columns.feature
+        pairs = {f for f in features if features.count(f) == 2}
+        seen: set[str] = set()
+        found = []
+        for j in order:
+            if features[j] not in seen:
+                found.append(j)
+            if features[j] in pairs:
+                seen.add(features[j])
+        return found
+
+    @property
     def strongest(self) -> list[int]:
         """Numeric columns by falling significance."""
         order = np.argsort(-self.significance, kind="stable")

@@ -1,4 +1,4 @@
-"""The drift light: whether the segments still fit their customers, in one sentence."""
+"""The drift light: whether the segments still fit their customers, as the answer to that question."""
 
 from __future__ import annotations
 
@@ -27,20 +27,18 @@ def drift_light(findings: Findings) -> Light:
         for severity in ("act", "watch")
     }
     if by_severity["act"]:
-        sentence = f"The segments should be made anew: {by_severity['act'][0]}."
+        sentence = f"No, they should be made anew: {by_severity['act'][0]}."
         return Light("red", sentence, texts)
     if by_severity["watch"]:
         more = len(by_severity["watch"]) - 1
         rest = f" ({more} more in the table)" if more else ""
-        return Light("yellow", f"Somebody should look: {by_severity['watch'][0]}{rest}.", texts)
+        return Light("yellow", f"Perhaps not, somebody should look: {by_severity['watch'][0]}{rest}.", texts)
     if not sight.scans:
-        sentence = (
-            "Not measured yet: drift is told by scans after a calibration, of 2,000 customers at least."
-        )
+        sentence = "Not known yet: that takes new events of 2,000 customers at least."
         return Light("grey", sentence, texts)
-    remarks = f", with {len(texts)} remarks" if texts else ""
-    scans = f"{sight.scans} scans{remarks}"
-    sentence = f"The segments still fit: customers look like those they were made from ({scans})."
+    sentence = "Yes, customers look like those the segments were made from"
+    remarks = f"; {len(texts)} smaller {'change' if len(texts) == 1 else 'changes'} below" if texts else ""
+    sentence += f" (looked at {sight.scans} times{remarks})."
     return Light("green", sentence, texts)
 
 
@@ -48,5 +46,6 @@ def plain(findings: Findings, text: str) -> str:
     """`text` of an alarm with labels and names in place of column names and ids."""
     words = {name: findings.units.label(j) for j, name in enumerate(findings.columns.name)}
     words |= {segment_id: f"“{findings.name(segment_id)}”" for segment_id in findings.ids}
-    found = re.sub(r"[A-Za-z0-9_=-]+", lambda match: words.get(match[0], match[0]), text)
+    without = text.removesuffix(" (by ADWIN)")
+    found = re.sub(r"[A-Za-z0-9_=-]+", lambda match: words.get(match[0], match[0]), without)
     return capital(found) if text != found and text[0] != found[0] else found

@@ -21,7 +21,7 @@
 
   // On a phone labels of both sides would meet in the middle.
   const flows = (trace) => {
-    const cut = (label) => isNarrow() && label.length > 19 ? `${label.slice(0, 18)}…` : label;
+    const cut = (label) => isNarrow() && label.length > 26 ? `${label.slice(0, 25)}…` : label;
     const node = { ...trace.node, label: trace.node.label.map(cut) };
     return { ...trace, node, textfont: { color: css("--ink"), size: isNarrow() ? 10 : 12 } };
   };

@@ -15,7 +15,7 @@ from consumer.models.files import load_spec, load_strategies
 from consumer.options import ReportOptions
 from consumer.report.customers import Customers, Say
 from consumer.report.document import make_document
-from consumer.report.findings import find
+from consumer.report.findings import Findings, find
 from consumer.report.page import render
 from consumer.report.replay_source import ReplaySource, read_models
 from consumer.report.snapshot_source import SnapshotSource
@@ -48,10 +48,25 @@ def run_report(options: ReportOptions, say: Say, clock: Clock | None = None) -> 
     `SpecError` if the specification is another one, `BrokerUnreachable`.
     """
     began = time.perf_counter()
-    config, out = options.config, options.out
+    out = options.out
     if out.is_dir():
         raise DataError(f"{out} is a directory", "give a file name, for example --out report.html")
     make_directory(out.parent)
+    findings = findings_of(options, say)
+    say("drawing")
+    document = make_document(findings, options.title or _TITLE, (clock or WallClock()).now_us())
+    folder = out.with_name(f"{out.stem}_tables")
+    page = render(document, folder.name).encode()
+    say(f"writing {out} and {len(document.tables)} tables to {folder}")
+    write_tables(folder, document.tables)
+    with OutputFile(out) as file:
+        file.write(page)
+    return Written(out, len(page), folder, findings.customers.total, time.perf_counter() - began)
+
+
+def findings_of(options: ReportOptions, say: Say = lambda _: None) -> Findings:
+    """Reads customers and versions and computes what the report says; raises as `run_report`."""
+    config = options.config
     plan, strategies = compile_plan(load_spec(config.model.spec)), load_strategies(config.model.strategies)
     say("reading the history of the model")
     models, proposal = _models(options)
@@ -62,16 +77,7 @@ def run_report(options: ReportOptions, say: Say, clock: Clock | None = None) -> 
         raise DataError(f"{customers.source} hold no live customer", "report once there are customers")
     say(f"looking at {len(customers.raw):,} of {customers.total:,} customers")
     units = Units(plan.columns, config.currency)
-    findings = find(models, proposal, customers, units, strategies, options.days)
-    say("drawing")
-    document = make_document(findings, options.title or _TITLE, (clock or WallClock()).now_us())
-    folder = out.with_name(f"{out.stem}_tables")
-    page = render(document, folder.name).encode()
-    say(f"writing {out} and {len(document.tables)} tables to {folder}")
-    write_tables(folder, document.tables)
-    with OutputFile(out) as file:
-        file.write(page)
-    return Written(out, len(page), folder, customers.total, time.perf_counter() - began)
+    return find(models, proposal, customers, units, strategies, options.days)
 
 
 def _models(options: ReportOptions) -> tuple[list[Model], Model | None]:

@@ -120,7 +120,7 @@ def strategies(findings: Findings) -> Table:
         strategy = findings.strategy(segment_id)
         if strategy is None:
             bound = findings.model.strategies.get(segment_id, "none")
-            rows.append((segment_id, findings.name(segment_id), bound, *[None] * 11))
+            rows.append((segment_id, findings.name(segment_id), bound, *[None] * 12))
             continue
         rows.append(
             (
@@ -138,6 +138,7 @@ def strategies(findings: Findings) -> Table:
                 "; ".join(strategy.exclusions),
                 strategy.control_share,
                 strategy.kpi,
+                _also(findings, segment_id, strategy.id),
             )
         )
     return Table(
@@ -154,13 +155,30 @@ def strategies(findings: Findings) -> Table:
             Column("service_package", "Service package"),
             Column("support_tier", "Support"),
             Column("retention_trigger", "Retention trigger"),
-            Column("exclusions", "Not for"),
+            Column("exclusions", "Leave out"),
             Column("control_share", "Control share", "share"),
-            Column("kpi", "KPI"),
+            Column("kpi", "Measured by"),
+            Column("would_fit", "Would fit, too"),
         ),
         rows,
-        "A dash: the strategy file of this report has no strategy of that id.",
+        f"The first strategy that fits is chosen. {_unused(findings)}",
     )
+
+
+def _also(findings: Findings, segment_id: str, bound: str) -> str | None:
+    """Other strategies whose rules hold for a segment."""
+    if segment_id not in findings.ids:
+        return None
+    profile = findings.profiles[findings.ids.index(segment_id)]
+    fitting = findings.strategies.fitting(profile, findings.columns.name)
+    return ", ".join(other for other in fitting if other != bound) or None
+
+
+def _unused(findings: Findings) -> str:
+    """The strategies that no segment has."""
+    used = set(findings.model.strategies.values())
+    unused = [s.name for s in findings.strategies.strategies if s.when and s.id not in used]
+    return f"Of no segment: {', '.join(unused)}." if unused else "Every strategy has a segment."
 
 
 def shares(findings: Findings) -> Table:

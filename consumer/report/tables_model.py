@@ -46,19 +46,26 @@ def models(findings: Findings) -> Table:
             Column("remarks", "Remarks"),
         ),
         rows,
-        f"{len(findings.models)} versions in all; those that only learnt a scan are left out.",
+        "The only version so far."
+        if len(findings.models) == 1
+        else f"{len(findings.models)} versions in all; those that only learnt a scan are left out.",
     )
 
 
 def drift(findings: Findings, plain: dict[str, str]) -> Table:
     """Alarms that are up; `plain`: text of an alarm to the text with labels."""
     rows = [
-        (alarm.severity, alarm.kind, findings.units.labelled(alarm.subject) or None, plain[alarm.text])
+        (
+            plain[alarm.text],
+            alarm.severity,
+            alarm.kind.replace("_", " "),
+            findings.units.labelled(alarm.subject) or None,
+        )
         for alarm in findings.drift.alarms
     ]
     columns = (Column("severity", "Severity"), Column("kind", "Kind"), Column("subject", "Of"))
-    note = f"{findings.drift.scans} scans since the calibration were measured."
-    return Table("drift", "Drift", (*columns, Column("says", "Says")), rows, note)
+    note = f"Looked at {findings.drift.scans} times since the segments were made."
+    return Table("drift", "What has changed", (Column("says", "Change"), *columns), rows, note)
 
 
 def panel(findings: Findings) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,28 @@ def verdict(port: int) -> tuple[Verdict, str]:
     """Of the port check."""
     check = doctor._port(load_config(None, {}, {"http.host": "127.0.0.1", "http.port": port}))
     return check.verdict, check.detail
+
+
+def test_strategies_are_held_against_the_specification(tmp_path: Path) -> None:
+    """Rules about what is not there are a fault of a file of one's own, a remark about the built-in one."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "{version: 1, name: s, blocks: {b: {budget: 1}}, dormancy_feature: null, features: "
+        "[{name: calls, block: b, aggregate: count, events: [voice], window_days: 7}]}"
+    )
+    path = files("online_model").joinpath("default_strategies.yaml")
+
+    def strategies(**settings: str) -> doctor.Check:
+        names = {f"model.{name}": value for name, value in settings.items()}
+        return doctor._files(load_config(None, {}, names))[1]
+
+    assert "features that" not in strategies().detail
+    remark = strategies(spec=str(spec))
+    assert remark.verdict is Verdict.OK
+    assert "built-in: 18 strategies, of which 15 are about features" in remark.detail
+    fault = strategies(spec=str(spec), strategies=str(path))
+    assert fault.verdict is Verdict.FAILED
+    assert "data_mb_30d" in fault.detail
 
 
 def test_a_running_service_is_no_fault() -> None:

@@ -1,29 +1,22 @@
-"""Laws of profiles and names."""
+"""Laws of profiles and of the catalog."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model.catalog import FIXED_SEGMENTS, Population, make_catalog, make_names, make_profiles
+from online_model.catalog import FIXED_SEGMENTS, Population, make_catalog, make_profiles
 from online_model.columns import Columns
 from online_model.model import Profile
-from tests.online_model.populations import USAGE, calibration, numeric_columns, personas, with_category
-
-LABELLED = replace(
-    with_category(numeric_columns("data", "voice"), "line", ("prepaid", "postpaid"), "service"),
-    label=("data use", "voice minutes", "line type: prepaid", "line type: postpaid"),
-)
+from tests.online_model.populations import USAGE, calibration, numeric_columns, personas
 
 RAW, _ = personas(300)
 FITTED = calibration(RAW)
 
 
-def profile(deviation: list[float], mean: list[float], columns: Columns = LABELLED) -> Profile:
+def profile(deviation: list[float], mean: list[float], columns: Columns) -> Profile:
     """A profile with the given deviations and means."""
     order = sorted(range(len(deviation)), key=lambda j: -abs(deviation[j]))
     return Profile(
@@ -57,30 +50,6 @@ def test_profile_by_hand() -> None:
     assert first.significant == ["b", "a"]
 
 
-def test_names_say_what_stands_out() -> None:
-    """Direction and label of the two strongest features, and the category most of them have."""
-    profiles = [
-        profile([1.6, 0.5, 0.9, -0.9], [1.0, 1.0, 0.9, 0.1]),
-        profile([-0.5, 0.8, -0.7, 0.7], [1.0, 1.0, 0.1, 0.9]),
-        profile([0.1, -0.2, 0.0, 0.0], [1.0, 1.0, 0.5, 0.5]),
-        profile([0.0, 0.0, 0.6, -0.6], [1.0, 1.0, 0.8, 0.2]),
-    ]
-    assert make_names(profiles, LABELLED) == [
-        "Very high data use, high voice minutes (prepaid)",
-        "High voice minutes, low data use (postpaid)",
-        "Average use",
-        "Prepaid",
-    ]
-
-
-def test_names_are_unique() -> None:
-    """Segments that would share a name get more words, then a number."""
-    columns = numeric_columns("a", "b", "c")
-    same = [profile([1.0, 0.9, 0.8], [1.0] * 3, columns), profile([1.0, 0.9, -0.8], [1.0] * 3, columns)]
-    assert make_names(same, columns) == ["High a, b, c", "High a, b, low c"]
-    assert make_names([same[0]] * 3, columns) == ["High a, b, c", "High a, b, c 2", "High a, b, c 3"]
-
-
 @given(st.permutations(range(5)))
 def test_the_order_of_customers_does_not_matter(order: list[int]) -> None:
     """Permuting rows leaves the catalog as it is; permuting segments permutes profiles."""
@@ -104,7 +73,7 @@ def test_an_empty_segment_has_a_profile_too() -> None:
     catalog = make_catalog(population, numeric_columns("a"), np.array([[0.0], [1.0]]), ["s1", "s2"])
     assert catalog[1].profile is not None
     assert catalog[1].profile.mean == [None]
-    assert [segment.name for segment in catalog] == ["Average use", "Average use 2"]
+    assert [segment.name for segment in catalog] == ["Average customers", "Average customers 2"]
 
 
 def test_special_segments_have_fixed_ids() -> None:

@@ -15,6 +15,14 @@ from schemas.batch import MAX_SERVICES
 
 GOOD: dict[str, Any] = {"name": "f", "block": "b", "aggregate": "count", "events": ["data"], "window_days": 7}
 
+CATEGORY: dict[str, Any] = {
+    "aggregate": "one_hot",
+    "events": [],
+    "window_days": None,
+    "attribute": "plan",
+    "levels": ["a", "b"],
+}
+
 
 def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
     """A specification as YAML."""
@@ -47,6 +55,15 @@ def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
         ({"where": {"channel": "shop"}}, ["f", "fits none", "only care_contact"]),
         ({"events": ["voice"], "where": {"technology": "5g"}}, ["f", "fits none", "only data"]),
         ({"where": {"international": True}}, ["f", "fits none", "only voice, sms"]),
+        ({"words": {"high": "_ and _"}}, ["f", "words.high needs 0 or 1 '_'"]),
+        ({"words": {"high": "heavy_users"}}, ["f", "words.high needs", "as a word of its own"]),
+        ({"words": {"high": "_"}}, ["f", "words.high must be a phrase"]),
+        ({"words": {"low": "x" * 41}}, ["f", "words.low", "at most 40 characters"]),
+        ({"words": {"more": "use more"}}, ["f", "words.more needs 1 '_'"]),
+        ({"words": {"levels": {"a": "a _"}}}, ["f", "'a', which is no level", "it has none"]),
+        ({**CATEGORY, "words": {"levels": {"c": "c _"}}}, ["f", "'c', which is no level (a, b)"]),
+        ({**CATEGORY, "words": {"low": "few _"}}, ["f", "words of a category are levels and more"]),
+        ({"words": {"higher": "x"}}, ["features.0.words.higher", "not permitted"]),
     ],
 )
 def test_errors_name_the_feature_and_the_fix(change: dict[str, Any], words: list[str]) -> None:
@@ -84,6 +101,24 @@ def test_the_hash_is_that_of_the_meaning() -> None:
     assert parse_spec(text_of([{**GOOD, "window_days": 8}])).hash != spec.hash
     assert parse_spec(text_of([GOOD], night_from=21)).hash != spec.hash
     assert len(spec.hash) == 16
+
+
+def test_words_are_not_part_of_the_hash() -> None:
+    """Models and snapshots from before there were words, or of other words, are of the same specification."""
+    spoken = parse_spec(text_of([{**GOOD, "words": {"high": "heavy users", "more": "use _ more"}}]))
+    assert spoken.hash == parse_spec(text_of([GOOD])).hash
+    assert spoken.features[0].words.all() == {"high": "heavy users", "more": "use _ more"}
+    assert default_spec().hash == "e29cb7f065754f38"  # of version 0.1, in every model and snapshot of it
+
+
+def test_columns_have_the_words_of_their_feature() -> None:
+    """A level its own ones, with the sentence of its category."""
+    category = {"levels": {"b": "big _"}, "more": "have plan _"}
+    features = [{**GOOD, "words": {"low": "light _"}}, {**GOOD, **CATEGORY, "name": "g", "words": category}]
+    columns = compile_plan(parse_spec(text_of(features))).columns
+    assert [columns.phrases_of(j).low for j in range(3)] == ["light _", "", ""]
+    assert [columns.phrases_of(j).high for j in range(3)] == ["", "", "big _"]
+    assert [columns.phrases_of(j).more for j in range(3)] == ["", "have plan _", "have plan _"]
 
 
 def test_the_default_has_what_the_business_asked_for() -> None:

@@ -102,6 +102,16 @@ def test_the_default_file_covers_the_default_features() -> None:
         ([*FIXED, rule("x", ("a", "above", 1.0))], r"when\.0\.op.*'above'"),
         ([*FIXED, {**rule("x", ("a", "high", 1.0)), "control_share": 0.9}], r"control_share.*0\.9"),
         ([*FIXED, {**rule("x", ("a", "high", 1.0)), "channel": "fax"}], r"channel.*'fax'"),
+        ([*FIXED, rule("x", ("a", "high", 1.0), ("a", "low", 0.5))], "'x' can never be chosen: a cannot be"),
+        ([*FIXED, rule("x", ("a", "at_most", 1.0), ("a", "at_least", 2.0))], "'x' can never be chosen"),
+        (
+            [*FIXED, rule("x", ("a", "high", 0.5)), rule("y", ("a", "high", 1.0))],
+            "fits 'x' before it; put 'y'",
+        ),
+        (
+            [*FIXED, rule("x", ("a", "at_most", 5.0)), rule("y", ("b", "low", 1.0), ("a", "at_most", 4.0))],
+            "'y' can never be chosen: whatever fits it fits 'x'",
+        ),
         ([], "strategies"),
     ],
 )
@@ -109,6 +119,21 @@ def test_wrong_files_are_clear_errors(strategies: list[dict[str, Any]], message:
     """Every mistake is named with its place and value."""
     with pytest.raises(StrategyError, match=message):
         load_strategies(yaml.safe_dump({"version": 1, "strategies": strategies}), "mine.yaml")
+
+
+def test_strategies_may_overlap() -> None:
+    """The narrow one before the wide one, and rules that only sometimes hold together."""
+    file = loaded(
+        rule("narrow", ("a", "high", 1.0), ("a", "at_most", 5.0)),
+        rule("wide", ("a", "high", 0.5)),
+        rule("other", ("a", "high", 0.4), ("a", "at_least", 3.0)),
+        rule("slightly", ("a", "high", -0.5), ("a", "low", -0.5)),
+    )
+    own = segment("s1", 4.0, 1.0).profile
+    assert own is not None
+    assert file.fitting(own, ["a"]) == ["narrow", "wide", "other"]
+    assert file.impossible(["a"]) == []
+    assert file.impossible(["b"]) == ["narrow", "wide", "other", "slightly"]
 
 
 @pytest.mark.parametrize("text", ["a: [", "", "just text", "- 1"])

@@ -22,13 +22,35 @@ dormancy_feature: null
 blocks:
   all: {budget: 2.0}
 features:
-  - {name: tenure, unit: months, aggregate: tenure, field: months, block: all, clip: false}
+  - {name: tenure, unit: months, aggregate: tenure, field: months, block: all, clip: false,
+     words: {high: long-standing _, low: new _, more: have been customers _ longer, less: are _ newer}}
   - {name: monthly_charge, label: monthly charge, unit: currency, aggregate: last, events: [invoice],
-     field: amount, block: all, clip: false}
+     field: amount, block: all, clip: false,
+     words: {high: high spenders, low: low spenders, more: pay _ more a month, less: pay _ less a month}}
 """
 TOTAL = """
   - {name: total_charges, label: total charges, unit: currency, aggregate: lifetime_sum, events: [invoice],
-     field: amount, block: all, clip: false}
+     field: amount, block: all, clip: false,
+     words: {more: have paid _ more in all, less: have paid _ less in all}}
+"""
+#: Offers by value and loyalty, since the set has no usage.
+STRATEGIES = """
+version: 1
+strategies:
+  - &rest
+    {id: default, name: Everybody else, offer: An upgrade of choice, channel: email, message_tone: friendly,
+     service_package: Current bundle, support_tier: standard, retention_trigger: A service is cancelled,
+     kpi: Customers lost within 90 days}
+  - {<<: *rest, id: loyal-premium, name: Thank the loyal, support_tier: premium,
+     when: [{column: tenure, op: high}, {column: monthly_charge, op: high}]}
+  - {<<: *rest, id: new-premium, name: Win the first year, offer: A lower price for a one-year contract,
+     when: [{column: tenure, op: low, value: 0.3}, {column: monthly_charge, op: high, value: 0.3}]}
+  - {<<: *rest, id: loyal-basic, name: Grow the loyal, offer: Internet for three months on trial,
+     when: [{column: tenure, op: high}, {column: monthly_charge, op: low}]}
+  - {<<: *rest, id: new-basic, name: Settle the new, offer: A second service at half price,
+     when: [{column: tenure, op: low}, {column: monthly_charge, op: low}]}
+  - {<<: *rest, id: dormant, name: Win back}
+  - {<<: *rest, id: unclassified, name: Getting to know}
 """
 
 

@@ -16,6 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from consumer.config_sources import load_config
 from consumer.options import ReplayOptions
 from consumer.replay import run_replay
+from consumer.report.replay_source import read_models
+from online_model.model import Model
 from tests.replay import ibm
 
 pytestmark = pytest.mark.usefixtures("ibm_set")
@@ -32,15 +34,19 @@ class Run:
     summary: dict[str, Any]
     customers: pd.DataFrame
     table: pd.DataFrame
+    model: Model
 
 
 def _run(folder: Path, spec: str) -> Run:
     lines = ibm.write_events(folder / "events.ndjson")
     (folder / "spec.yaml").write_text(spec)
-    config = load_config(None, {}, {"model.spec": str(folder / "spec.yaml"), "model.k": 4})
+    (folder / "strategies.yaml").write_text(ibm.STRATEGIES)
+    files = {f"model.{name}": str(folder / f"{name}.yaml") for name in ("spec", "strategies")}
+    config = load_config(None, {}, {**files, "model.k": 4})
     summary = run_replay(ReplayOptions(config, (str(folder / "events.ndjson"),), folder / "out"))
     customers = pd.read_parquet(folder / "out" / "customers.parquet").set_index("customer_id").sort_index()
-    return Run(lines, summary, customers, ibm.table())
+    (model,) = read_models(folder / "out" / "model.json")
+    return Run(lines, summary, customers, ibm.table(), model)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,17 @@ def totals(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """With tenure and monthly charge only."""
     return _run(tmp_path_factory.mktemp("two"), ibm.SPEC)
+
+
+def test_segments_have_names_and_strategies(totals: Run) -> None:
+    """By the words of the specification, and by rules about its features."""
+    strategies = totals.model.strategies
+    assert {segment.name: strategies[segment.id] for segment in totals.model.segments} == {
+        "New high spenders": "new-premium",
+        "New low spenders": "new-basic",
+        "Long-standing high spenders": "loyal-premium",
+        "Long-standing low spenders": "loyal-basic",
+    }
 
 
 def test_every_record_is_accepted(totals: Run) -> None:

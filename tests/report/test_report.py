@@ -145,44 +145,6 @@ def test_progress_is_told(made: Made) -> None:
     assert "of a sample" not in made.html
 
 
-#: What a reader would look for in the card of each persona.
-TELLING = {
-    "data_heavy_young": ("higher share of data sessions", "lower age"),
-    "voice_traditional": ("higher share of calls", "higher age"),
-    "business_traveller": ("higher roaming", "higher income"),
-    "light_prepaid": ("mostly prepaid", "lower data use"),
-    "family_bundle": ("higher services", "higher income"),
-    "night_streamer": ("higher night activity", "higher data use"),
-    "texter": ("higher text messages", "mostly prepaid"),
-    "international_caller": ("higher international calling", "mostly prepaid"),
-}
-
-
-def test_cards_tell_the_personas(made: Made, month: Month) -> None:
-    """Without the names: the card of each persona's segment has its telling words, and no other has both."""
-    articles = re.findall(r'<article class="card".*?</article>', made.html, re.DOTALL)
-    words = {}
-    for article in articles:
-        id = re.findall(r'<span class="id">(\w+)</span>', article)[0]
-        words[id] = " ".join(re.findall(r'<th scope="row">([^<]+)</th>', article)).lower()
-    segments = {
-        customer.decode(): segment_id(int(number))
-        for state in month.scene.states.values()
-        for customer, number in zip(
-            state.index.ids(np.arange(state.index.n, dtype=np.int32)),
-            state.store.rows.hot["segment"][: state.index.n],
-            strict=True,
-        )
-    }
-    members = pd.DataFrame({"segment": pd.Series(segments), "persona": month.personas}).dropna()
-    recognised = 0
-    for persona, telling in TELLING.items():
-        own = members.loc[members["persona"] == persona, "segment"].mode()[0]
-        fitting = [id for id, text in words.items() if all(word in text for word in telling)]
-        recognised += own in fitting and len(fitting) == 1
-    assert recognised >= 7
-
-
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_page_leads_to_the_files(made: Made, kind: str) -> None:
     """Beside it, by relative links."""

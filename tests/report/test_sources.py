@@ -71,8 +71,9 @@ def test_a_replay_is_reported_without_kafka(replayed: Path, tmp_path: Path) -> N
     assert sorted(segments["customers"].tolist()) == [40, 60]
     assert segments["share"].tolist() == [0.6, 0.4]
     page = out.read_text()
-    assert "Only one version" not in page
-    assert "There is only one version of the model so far" in page
+    assert "The segments were made only once so far" in page
+    assert "Moves of the last 30 days: nothing yet." in page
+    assert "15 of 18 strategies are about features that these customers do not have" in page
     assert "No customer moved" in page
     assert "<h2>Segment cards</h2>" in page
 
