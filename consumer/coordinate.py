@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from consumer import __version__
+from consumer.compiled import compile_kernels
 from consumer.config import Config
 from consumer.core import Core
 from consumer.failpoints import arm
@@ -181,6 +182,7 @@ def run_coordinator(config: Config) -> None:
     keep_little()
     stop = StopRequest()
     arm(os.environ)
+    compile_kernels(stop)
     with CoordinatorService(config, leave_behind) as service:
         stop.tell(service.stop)
         if not stop.has_come:

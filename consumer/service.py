@@ -13,6 +13,7 @@ import structlog
 from consumer.change_records import MODELS_KEPT, ChangeRecords
 from consumer.clock import Clock, WallClock
 from consumer.committer import Committer
+from consumer.compiled import compile_kernels
 from consumer.config import Config
 from consumer.core import Core
 from consumer.failpoints import arm, failpoint
@@ -233,6 +234,7 @@ def run_service(config: Config, *, coordinates: bool = True) -> None:
     keep_little()
     stop = StopRequest()  # before the clients: a stop while they connect is a clean one too
     arm(os.environ)
+    compile_kernels(stop)
     with Service(config, coordinates=coordinates, close_member=leave_behind) as service:
         stop.tell(service.worker.stop)
         if not stop.has_come:

@@ -2,10 +2,13 @@
 
 The first run on a machine compiles for most of a minute; done lazily that would happen inside the
 first turns, between two heartbeats of the group. Later runs load the compiled kernels.
+
+python -m consumer.warmup compiles them, for whoever loads them from disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import numpy as np
@@ -16,7 +19,9 @@ from consumer.simulator import EventChunk, Faults, Simulation, SimulationSetting
 from consumer.simulator.records import TOPICS
 from online_model.coordinator import make_first_model
 from online_model.distance import distances
+from online_model.id_index import IdIndex
 from online_model.panel import CalibrationPolicy
+from schemas.kernel import note_compiled
 from schemas.records import RawRecords
 
 #: Enough for events of every kind and for two clusters; what is computed is thrown away.
@@ -42,7 +47,17 @@ def warm_up(config: Config) -> None:
     _use_small_model(core)
     for chunk in chunks[-2:]:
         _process(core, chunk, offsets)
-    core.engine.partitions[0].index.export(0, 1)  # a part of a snapshot
+    _load_again(core)
+    with contextlib.suppress(OSError):  # they are in this process all the same
+        note_compiled()
+
+
+def _load_again(core: Core) -> None:
+    """What only a restart from a snapshot uses."""
+    index = core.engine.partitions[0].index
+    other = IdIndex()
+    other.load(*index.export(0, index.n))
+    other.finish_load()
 
 
 def _process(core: Core, chunk: EventChunk, offsets: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
@@ -67,3 +82,7 @@ def _use_small_model(core: Core) -> None:
     core.engine.offer_model(model)
     core.coordinator.adopt(model)
     distances(model.centroids, model.centroids, model.scaler.importance)  # a part of recalibrations
+
+
+if __name__ == "__main__":
+    warm_up(Config())

@@ -8,14 +8,17 @@ which made the windows four times slower. `inlined` marks what one kernel calls 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from llvmlite import ir
+from numba import __version__ as numba_version
 from numba import config, njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -75,6 +78,30 @@ def _cache_directory(chosen: str) -> Path:
 
 _config: Any = config
 _config.CACHE_DIR = str(_cache_directory(_config.CACHE_DIR))  # NUMBA_CACHE_DIR is respected
+
+
+def are_compiled() -> bool:
+    """Whether `note_compiled` was called for these sources, this processor and this numba."""
+    places = (Path(_config.CACHE_DIR), _cache_directory(""))
+    return any((place / _mark()).exists() for place in places)
+
+
+def note_compiled() -> None:
+    """All kernels are on disk. Raises OSError where that cannot be noted."""
+    Path(_config.CACHE_DIR).mkdir(parents=True, exist_ok=True)
+    (Path(_config.CACHE_DIR) / _mark()).touch()
+
+
+def _mark() -> str:
+    """A name for what numba asks before it takes a kernel from disk; a touched source counts as a new one."""
+    touched = [
+        source.stat().st_mtime_ns
+        for package in _PACKAGES
+        for source in sorted((_HERE.parent / package).glob("*.py"))
+    ]
+    processor = cpu_target.target_context.codegen().magic_tuple()
+    asked = repr((touched, processor, sys.implementation.cache_tag, numba_version))
+    return f"complete-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
 
 
 #: The GIL released, and divisions as numpy makes them: Python's check for a zero at each of them is a branch

@@ -84,7 +84,7 @@ def parse(value: bytes | None) -> dict[str, Any] | Refusal:
     if nesting(value) > limits.NESTING:
         return Refusal(Reason.MALFORMED_JSON, f"nested deeper than {limits.NESTING}")
     try:
-        document = json.loads(value.decode(), parse_constant=_not_json, parse_int=_integer)
+        document = _DECODER.decode(value.decode())
         if b"\\u" in value:  # a lone surrogate escape is no character: raises UnicodeEncodeError
             json.dumps(document, ensure_ascii=False).encode()
     except ValueError as error:
@@ -125,3 +125,6 @@ def _integer(digits: str) -> int | float:
 
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_not_json, parse_int=_integer)

@@ -61,6 +61,8 @@ class Features:
     week_slots: int = 0
     horizon_us: dict[str, int] = field(default_factory=dict)
     _by_kind: dict[str, list[list[tuple[int, Condition]]]] = field(default_factory=dict)
+    #: By channel, for the customer that is being evaluated.
+    _inside: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = vocabulary_of(self.spec).levels["services"]
@@ -113,6 +115,7 @@ class Features:
     def values(self, customer: Customer, watermark_us: int, priors: Sequence[float]) -> list[float]:
         """Raw values of every column (NaN missing); moves the rings of the customer to the watermark."""
         self.advance(customer, watermark_us // DAY_US)
+        self._inside = {}
         return [
             column.value(customer, watermark_us, prior)
             for column, prior in zip(self.columns, priors, strict=True)
@@ -131,14 +134,16 @@ class Features:
         return max(watermark_us - since, 0) / DAY_US
 
     def window(self, customer: Customer, number: int, watermark_us: int) -> list[int]:
-        """The buckets inside the window of a channel."""
-        channel = self.channels[number]
-        now = watermark_us // DAY_US // (7 if channel.weekly else 1)
-        return [
-            value
-            for bucket, value in customer.buckets[number].items()
-            if now - channel.window < bucket <= now
-        ]
+        """The buckets inside the window of a channel; features share channels, so once per evaluation."""
+        found = self._inside.get(number)
+        if found is None:
+            channel = self.channels[number]
+            now = watermark_us // DAY_US // (7 if channel.weekly else 1)
+            oldest = now - channel.window
+            found = self._inside[number] = [
+                value for bucket, value in customer.buckets[number].items() if oldest < bucket <= now
+            ]
+        return found
 
     # -- applying ------------------------------------------------------------------------------
 

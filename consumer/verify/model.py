@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 #: A comparison closer than this is a tie that rounding decides.
@@ -44,6 +44,24 @@ class Decision(NamedTuple):
     runner_up: str | None
 
 
+def _scaled(  # noqa: PLR0913 - one parameter per property of a column
+    raw: float, transform: float, missing: float, low: float, high: float, center: float, scale: float
+) -> float:
+    if scale == 0.0:
+        return 0.0
+    value = raw
+    if not math.isfinite(raw):
+        if missing != _ZERO:
+            return 0.0 if missing == _MEAN else math.nan
+        value = 0.0
+    if transform == _LOG:
+        value = math.copysign(math.log1p(abs(value)), value)
+    elif transform == _ARCSINE:
+        value = math.asin(math.sqrt(min(max(value, 0.0), 1.0)))
+    value = min(max(value, low), high)
+    return (value - center) * scale
+
+
 @dataclass(slots=True)
 class Version:
     """One record of the models topic."""
@@ -59,6 +77,8 @@ class Version:
     names: dict[str, str]
     typical: dict[str, list[float | None]]
     strategies: dict[str, str]
+    #: Per column what `_scaled` is told.
+    _how: list[tuple[float, ...]] = field(init=False)
 
     @classmethod
     def parse(cls, value: bytes) -> Version:
@@ -85,21 +105,12 @@ class Version:
 
     def scale(self, raw: Sequence[float]) -> list[float]:
         """Coordinates of raw values; NaN missing."""
-        return [self._scaled(j, value) for j, value in enumerate(raw)]
+        return [_scaled(value, *how) for value, how in zip(raw, self._how, strict=True)]
 
-    def _scaled(self, j: int, raw: float) -> float:
+    def __post_init__(self) -> None:
         s = self.scaler
-        if s["scale"][j] == 0.0:
-            return 0.0
-        if not math.isfinite(raw) and s["missing"][j] != _ZERO:
-            return 0.0 if s["missing"][j] == _MEAN else math.nan
-        value = raw if math.isfinite(raw) else 0.0
-        if s["transform"][j] == _LOG:
-            value = math.copysign(math.log1p(abs(value)), value)
-        elif s["transform"][j] == _ARCSINE:
-            value = math.asin(math.sqrt(min(max(value, 0.0), 1.0)))
-        value = min(max(value, s["clip_low"][j]), s["clip_high"][j])
-        return (value - s["center"][j]) * s["scale"][j]
+        names = ("transform", "missing", "clip_low", "clip_high", "center", "scale")
+        self._how = list(zip(*(s[name] for name in names), strict=True))
 
     def distances(self, x: Sequence[float], min_present: float) -> list[float] | None:
         """Squared distance to each centroid over the present columns, rescaled; None if too few are there."""

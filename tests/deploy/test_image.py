@@ -184,8 +184,13 @@ def test_the_steps_make_a_service_that_starts_without_compiling(built: Stage, tm
     assert version.returncode == 0, version.stderr
     assert version.stdout.startswith("segmenter ") or "0.1.0" in version.stdout
 
-    (warm_up,) = [s.arguments[-1] for s in BUILDER if s.name == "RUN" and "warm_up" in s.text]
-    done = run(built, variables, "python", "-I", "-c", warm_up)
+    sources = list(Path(kernel.__file__).parent.glob("*.py"))
+    installed = [built.inside("/opt/segmenter").rglob(f"site-packages/schemas/{s.name}") for s in sources]
+    assert all(found.stat().st_mtime.is_integer() for one in installed for found in one)
+    ask = "from schemas.kernel import are_compiled; print(are_compiled())"
+    assert run(built, variables, "python", "-I", "-c", ask).stdout.splitlines()[-1] == "True"
+    (warm_up,) = [s.arguments[1:] for s in BUILDER if s.name == "RUN" and "consumer.warmup" in s.text]
+    done = run(built, variables, "python", *warm_up)
     assert done.returncode == 0, done.stderr
     assert "data saved" not in done.stdout, "something was compiled"
     assert done.stdout.count("data loaded") > 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,11 @@ def test_decisions_are_those_of_the_kernels(seed: int) -> None:
     rng = np.random.default_rng(seed)
     k, d, m = int(rng.integers(1, 6)), int(rng.integers(1, 7)), 8
     model = version(rng.normal(size=(k, d)).tolist())
-    s = model.scaler
+    s = dict(model.scaler)
     s["transform"] = rng.integers(0, 3, d).tolist()
     s["missing"] = rng.integers(0, 3, d).tolist()
     s["scale"] = np.where(rng.random(d) < 0.1, 0.0, rng.uniform(0.2, 3, d)).tolist()
+    model = replace(model, scaler=s)
     arrays = {name: np.array(values) for name, values in s.items()}
     arrays |= {name: arrays[name].astype(np.int8) for name in ("transform", "missing")}
     fitted = scaler.Scaler(**arrays)
