@@ -178,7 +178,7 @@ class SnapshotWriter:
             return taken
         if self._draft is None:
             partition = self._next_due()
-            if partition is None or not self._is_worth_it(partition, states[partition], commits):
+            if partition is None or not self._is_worth_it(partition, commits):
                 self._put_off(partition)
                 return taken
             self._made += 1
@@ -188,10 +188,13 @@ class SnapshotWriter:
         self._copy(self._draft, states[self._draft.partition], commits[self._draft.partition])
         return taken
 
-    def _is_worth_it(self, partition: int, state: PartitionState, commits: dict[int, int]) -> bool:
-        """Whether there is anything, and something new since the last snapshot."""
-        n = commits.get(partition, 0)
-        return n > 0 and state.index.n > 0 and self._newest.get(partition) != n
+    def _is_worth_it(self, partition: int, commits: dict[int, int]) -> bool:
+        """Whether anything is new since the last snapshot.
+
+        An empty partition has one too, also before its first commit (n = 0): whoever needs all customers
+        could not tell it from a partition whose snapshot is missing.
+        """
+        return self._newest.get(partition) != commits[partition]
 
     def outcome(self) -> Taken | None:
         """The attempt that has ended since the last call, if one has."""
