@@ -178,7 +178,7 @@ class SnapshotWriter:
             return taken
         if self._draft is None:
             partition = self._next_due()
-            if partition is None or not self._is_worth_it(partition, commits):
+            if partition is None or not self._is_worth_it(partition, states[partition], commits):
                 self._put_off(partition)
                 return taken
             self._made += 1
@@ -188,13 +188,14 @@ class SnapshotWriter:
         self._copy(self._draft, states[self._draft.partition], commits[self._draft.partition])
         return taken
 
-    def _is_worth_it(self, partition: int, commits: dict[int, int]) -> bool:
+    def _is_worth_it(self, partition: int, state: PartitionState, commits: dict[int, int]) -> bool:
         """Whether anything is new since the last snapshot.
 
         An empty partition has one too, also before its first commit (n = 0): whoever needs all customers
-        could not tell it from a partition whose snapshot is missing.
+        could not tell it from a partition whose snapshot is missing. It is empty once it is read to its end.
         """
-        return self._newest.get(partition) != commits[partition]
+        is_known = state.index.n > 0 or state.intake.is_at_end
+        return is_known and self._newest.get(partition) != commits[partition]
 
     def outcome(self) -> Taken | None:
         """The attempt that has ended since the last call, if one has."""

@@ -73,6 +73,8 @@ def test_an_empty_partition_is_none_that_is_missing(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(writer, "CPU_SHARE", float("inf"))
     world, _ = play(history(3), partitions=1)
     customers, empty = world.engine.partitions[0], World(2).engine.partitions[1]
+    for topic in range(3):
+        empty.intake.mark_end(topic)
     empty.intake.watermark_us = customers.watermark_us + 365 * DAY_US  # it follows the clock
     states = {0: customers, 1: empty}
     write(tmp_path / "both", states)

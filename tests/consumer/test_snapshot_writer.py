@@ -91,10 +91,16 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path, state: PartitionState) 
 
 
 def test_an_empty_partition_has_a_snapshot_too(tmp_path: Path) -> None:
-    """Also before its first commit; nobody writes the same one again."""
+    """Once it is read to its end, also before its first commit; nobody writes the same one again."""
     store = SnapshotStore(str(tmp_path), "app")
     made, clock = make(store)
     nobody = World().engine.partitions[0]
+    for topic in range(3):
+        for _ in range(5):
+            assert turn(made, nobody, 0) is None
+            clock.now += 2.0
+        assert store.numbers(0) == []
+        nobody.intake.mark_end(topic)
     for n in (0, 4):
         taken = take(made, nobody, n)
         assert (taken.problem, taken.n, taken.rows) == ("", n, 0)
