@@ -7,18 +7,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from online_model.columns import Columns
-from online_model.exploration import MIN_GROUP
 
 _MB_PER_GB: Final = 1000.0
 #: Deviations from the population, in standard deviations, and the words for them.
 _STEPS: Final = ((1.5, "far "), (0.8, "much "), (0.0, ""))
-
-
-def shown(customers: float | None) -> int | None:
-    """A number of customers, or None if it tells of fewer than ten but not of nobody."""
-    if customers is None or 0 < customers < MIN_GROUP:
-        return None
-    return round(customers)
 
 
 def thousands(value: float) -> str:

@@ -282,7 +282,7 @@ class Restorer:
             previous = self._around.model(audit.previous_version)
             if previous is not None:
                 state.previous = ActiveModel.of(previous, self._core.plan.columns)
-        elif active.model.kind == "folded":
+        elif not active.model.is_new_fit:
             # A model promoted since then starts a pass of its own.
             state.scan.begin_again(at)
 

@@ -83,6 +83,11 @@ class Version:
             strategies=d["strategies"],
         )
 
+    @property
+    def is_new_fit(self) -> bool:
+        """Whether everybody is looked at again because of it: not for a scan that was learnt, or a name."""
+        return self.kind not in ("folded", "renamed")
+
     def scale(self, raw: Sequence[float]) -> list[float]:
         """Coordinates of raw values; NaN missing."""
         return [self._scaled(j, value) for j, value in enumerate(raw)]

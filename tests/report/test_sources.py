@@ -79,6 +79,28 @@ def test_a_replay_is_reported_without_kafka(replayed: Path, tmp_path: Path) -> N
     assert "<h2>Segment cards</h2>" in page
 
 
+def test_the_report_and_the_catalog_say_the_same(replayed: Path, tmp_path: Path) -> None:
+    """Size, separation, nearest segment and typical customer of a model that was just fitted."""
+    config = load_config(None, {}, {"model.spec": str(replayed / "spec.yaml")})
+    report = make(ReportOptions(config, tmp_path / "calls.html", replay=replayed / "out"))
+    table = pd.read_parquet(report.tables / "segments.parquet").set_index("segment_id")
+    entries = [
+        entry for entry in json.loads((replayed / "out" / "catalog.json").read_bytes()) if entry["profile"]
+    ]
+    names = {entry["segment_id"]: entry["name"] for entry in entries}
+    assert len(entries) == 2
+    for entry in entries:
+        row = table.loc[entry["segment_id"]]
+        assert (row["segment"], row["customers"]) == (entry["name"], entry["customers"])
+        assert row["separation"] == pytest.approx(entry["separation"], abs=1e-4)
+        assert row["border_share"] == pytest.approx(entry["border_share"], abs=1e-4)
+        assert row["nearest"] == names[entry["nearest"]]
+        assert entry["trend"] is None
+        assert entry["typical_customer"]
+        for value in entry["typical_customer"]:
+            assert f"{value['value']:g}" in report.html
+
+
 def test_a_replay_of_a_month_counts_the_same_moves(month: Month, made: Made, tmp_path: Path) -> None:
     """The change events say what the snapshots say: each customer's last move."""
     scene = month.scene
