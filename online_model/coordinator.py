@@ -165,7 +165,7 @@ class Coordinator:
         self.drift = measure(statistics, model)
         boundary = scan_id * self.settings.scan_interval_us
         observed = observe(self.drift, model, scan_id, boundary)
-        observed = structs.replace(observed, members=statistics.members.tolist())
+        observed = structs.replace(observed, members=statistics.members)
         self.history.append(observed)
         self._alarms = None
         if self.settings.learner == "frozen":

@@ -18,9 +18,9 @@ from online_model.active_model import ActiveModel
 from online_model.change_batch import ChangeBatch
 from online_model.decision import Candidates, DecisionPolicy, Decisions, decide
 from online_model.evaluate import Evaluated, Population, evaluate
-from online_model.fold import ScanStatistics, add_members, add_rows
+from online_model.fold import ScanStatistics, add_rows
 from online_model.intake import N_TOPICS, Chunk
-from online_model.model import Model
+from online_model.model import DORMANT_CODE, Model
 from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
@@ -361,8 +361,7 @@ class Engine:
         mine = (key >= keys[0]) & (key < keys[1])
         label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
         raw, d2, d2_other = seen.raw, decisions.d2, decisions.d2_second
-        target = decisions.target if mine.all() else decisions.target[mine]
-        add_members(statistics, target)
+        statistics.dormant[0] += np.count_nonzero(mine & (decisions.target == DORMANT_CODE))
         if not mine.all():
             raw, x, label, d2, d2_other = raw[mine], x[mine], label[mine], d2[mine], d2_other[mine]
         add_rows(statistics, state.active.gauge, raw, x, label, d2)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from online_model.model import DORMANT_CODE, N_BINS, N_EDGES, Covers, Model, origin_of
+from online_model.model import N_BINS, N_EDGES, Covers, Model, origin_of
 from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class ScanStatistics:
     the model's reference edges; `missing`, `clipped` int64[D]; `totals` int64[3]: rows,
     unclassified rows, classified rows beyond the reference p99 distance. `separation` int64[k, 3]:
     rows, fixed-point sums of distances and of silhouettes (`online_model.separation` counts them).
-    `members` int64[k + 2]: rows by the segment they are published in, then dormant, unclassified.
+    `dormant` int64[1]: how many of the unclassified rows are silent customers.
     """
 
     counts: Int64Array
@@ -55,7 +55,7 @@ class ScanStatistics:
     clipped: Int64Array
     totals: Int64Array
     separation: Int64Array
-    members: Int64Array
+    dormant: Int64Array
 
     @property
     def n_rows(self) -> int:
@@ -66,6 +66,12 @@ class ScanStatistics:
     def n_unclassified(self) -> int:
         """Rows with too little data."""
         return int(self.totals[_UNCLASSIFIED])
+
+    @property
+    def members(self) -> list[int]:
+        """Rows by the centroid they are nearest to, then the dormant, then those with too little data."""
+        dormant = int(self.dormant[0])
+        return [*self.counts.tolist(), dormant, self.n_unclassified - dormant]
 
     @property
     def beyond_p99(self) -> int:
@@ -105,7 +111,7 @@ def empty(k: int, n_columns: int) -> ScanStatistics:
         clipped=np.zeros(n_columns, dtype=np.int64),
         totals=np.zeros(3, dtype=np.int64),
         separation=np.zeros((k, 3), dtype=np.int64),
-        members=np.zeros(k + 2, dtype=np.int64),
+        dormant=np.zeros(1, dtype=np.int64),
     )
 
 
@@ -198,27 +204,6 @@ def add_rows(
     _accumulate_centroids(x, label, d2, gauge.p99_d2, cluster, s.totals)
     bounds = (gauge.raw_low, gauge.raw_high)
     _accumulate_columns(x, raw, gauge.edges, bounds, (s.histogram, s.missing, s.clipped))
-
-
-@allocating
-def _accumulate_members(target: Int16Array, members: Int64Array) -> None:
-    k = len(members) - 2
-    for i in range(len(target)):
-        code = target[i]
-        if code < 0:
-            code = k if code == DORMANT_CODE else k + 1
-        members[code] += 1
-
-
-def add_members(statistics: ScanStatistics, target: Int16Array) -> None:
-    """Counts rows into `statistics.members` (modified in place) by their segment code `target` int16[n].
-
-    Raises:
-        ValueError: a code is beyond k.
-    """
-    if len(target) and int(target.max()) >= len(statistics.counts):
-        raise ValueError(f"code {int(target.max())} is beyond k = {len(statistics.counts)}")
-    _accumulate_members(target, statistics.members)
 
 
 def merge(a: ScanStatistics, b: ScanStatistics) -> ScanStatistics:

@@ -29,8 +29,8 @@ class Observation(msgspec.Struct, frozen=True):
 
     `measured` is false for too few customers; then nothing is raised. `means`: the error ratio, then the
     mean of every column in standard deviations of the calibration (null: nothing to compare). `members`:
-    customers by published segment, in centroid order, then the dormant and the unclassified (empty in
-    records from before).
+    customers by the centroid they are nearest to, then the dormant and the unclassified (empty in records
+    from before).
     """
 
     scan_id: int

@@ -151,7 +151,8 @@ class CatalogEntry(_Published):
     status: Literal["active", "retired"]
     model_version: Annotated[int, Field(ge=0)] = Field(description="The version this record was made of.")
     customers: Annotated[int, Field(ge=0)] = Field(
-        description="At the newest scan, or those a new fit has looked at; 0 also for one to nine."
+        description="Nearest to its centre at the newest scan, or whom a new fit has looked at; "
+        "0 also for one to nine."
     )
     share: Share = Field(description="Of all customers, the dormant and the unclassified included.")
     profile: list[ProfileValue]

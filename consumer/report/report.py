@@ -109,4 +109,5 @@ def _check(model: Model, plan: FeaturePlan) -> None:
 
 def _of_one_specification(models: Sequence[Version], plan: FeaturePlan) -> list[Version]:
     """Versions of another specification have other columns and cannot be compared."""
-    return [model for model in models if model.spec_hash == plan.spec.hash]
+    spec_hash = plan.spec.hash  # worked out anew at each look
+    return [model for model in models if model.spec_hash == spec_hash]

@@ -11,18 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online_model.distance import nearest
-from online_model.fold import (
-    STEPS,
-    Gauge,
-    ScanStatistics,
-    add_members,
-    add_rows,
-    empty,
-    fold,
-    gauge_of,
-    merge,
-)
-from online_model.model import DORMANT_CODE, NO_SEGMENT, UNCLASSIFIED_CODE, Covers, Model
+from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty, fold, gauge_of, merge
+from online_model.model import Covers, Model
 from online_model.scaler import apply
 from online_model.separation import add_separation
 from tests.online_model.populations import model, personas
@@ -41,20 +31,6 @@ def scanned(m: Model, raw: Float64Array, rows: npt.NDArray[np.int64]) -> ScanSta
     add_rows(statistics, gauge_of(m), raw[rows], x, label, d2)
     add_separation(statistics, label, d2, d2_other)
     return statistics
-
-
-@given(st.lists(st.integers(-3, 4), max_size=60), st.integers(0, 60))
-def test_everybody_is_a_member_of_one_segment(codes: list[int], cut: int) -> None:
-    """By segment, dormant or unclassified; in parts it is the same."""
-    whole, first, rest = (empty(5, 1) for _ in range(3))
-    for statistics, part in ((whole, codes), (first, codes[:cut]), (rest, codes[cut:])):
-        add_members(statistics, np.array(part, np.int16))
-    expected = [codes.count(code) for code in (0, 1, 2, 3, 4, DORMANT_CODE)]
-    expected.append(codes.count(UNCLASSIFIED_CODE) + codes.count(NO_SEGMENT))
-    assert whole.members.tolist() == expected
-    assert merge(first, rest).members.tolist() == expected
-    with pytest.raises(ValueError, match="beyond k = 5"):
-        add_members(whole, np.array([5], np.int16))
 
 
 def assert_same_bits(a: ScanStatistics, b: ScanStatistics) -> None:
