@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from online_model.active_model import segment_id, segment_number
+from online_model.catalog import FIXED_SEGMENTS
 from online_model.change_batch import Cause, Change, ChangeBatch
 from online_model.columns import Columns
 from online_model.model import Model
@@ -81,7 +82,7 @@ class ChangeRecords:
         self._current = CloudEvents(CURRENT_TYPE, source, schema_id("segments.current.v1"), run_id)
         self._models: dict[int, Model] = {}
         self._version = 0
-        self._names: dict[str, str] = {"dormant": "Dormant", "unclassified": "Unclassified"}
+        self._names: dict[str, str] = {segment.id: segment.name for segment in FIXED_SEGMENTS}
         self._typical: dict[int, list[float | None]] = {}
         self._segments: dict[int, outbox.Segment] = {}
         self._bound: dict[int, Strategy] = {}

@@ -100,7 +100,10 @@ class CoordinatorService:
 
     def _catch_up(self) -> None:
         for model in self._reader.read_to_end():
-            self._adopt(model)
+            if isinstance(model, Model):
+                self._adopt(model)
+            else:
+                self.core.coordinator.pass_over(model)
 
     def _adopt(self, model: Model) -> None:
         self.core.adopt(model)

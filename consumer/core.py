@@ -199,6 +199,7 @@ def delta_of(partition: int, scanned: Pass, model_version: int, interval_us: int
             "clipped": s.clipped.tolist(),
             "totals": s.totals.tolist(),
             "separation": s.separation.reshape(-1).tolist(),
+            "dormant": s.dormant.tolist(),
         },
     )
 
@@ -218,7 +219,8 @@ def report_of(delta: DeltaRecord) -> Report:
         missing=more["missing"],
         clipped=more["clipped"],
         totals=more["totals"],
-        # A worker of before this field counts nobody for it.
+        # A worker of before these fields counts nobody for them.
         separation=more.get("separation", np.zeros(3 * len(sums), np.int64)).reshape(len(sums), 3),
+        dormant=more.get("dormant", np.zeros(1, np.int64)),
     )
     return Report(delta.partition, delta.scan_id, delta.model_version, statistics)

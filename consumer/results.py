@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.catalog_records import catalog_entries
+from consumer.catalog_records import Catalog
 from consumer.core import Core
 from consumer.errors import DataError
 from consumer.replay_feed import Places
@@ -108,7 +108,7 @@ def write_model(folder: Path, model: Model, core: Core) -> None:
     """`model.json` and `catalog.json`: the model record, and its catalog records as one list."""
     with OutputFile(folder / "model.json") as file:
         file.write(to_json(model) + b"\n")
-    entries = catalog_entries(model, core.plan.columns, core.strategies)
+    entries = Catalog(core.plan.columns, core.strategies, core.coordinator.segments).entries(model)
     write_document(folder / "catalog.json", [msgspec.Raw(value) for _, value in entries])
 
 

@@ -196,7 +196,10 @@ class Service:
     def _catch_up(self) -> None:
         """Adopts every version there is."""
         for model in self._reader.read_to_end():
-            self._adopt(model)
+            if isinstance(model, Model):
+                self._adopt(model)
+            else:
+                self.core.coordinator.pass_over(model)
 
     def _adopt(self, model: Model) -> None:
         """A version has become visible."""

@@ -30,6 +30,7 @@ from online_model.panel import (
     choose,
     score,
 )
+from online_model.portrait import with_standings
 from online_model.scaler import Scaler, apply, fit_scaler
 from online_model.separation import add_calibrated, davies_bouldin, silhouette
 from online_model.strategy import StrategyFile, bind
@@ -199,7 +200,13 @@ def first_model(
     """The first model of a calibration over `raw` float64[n, D]: ids s1..sk, names, bindings."""
     ids = [f"s{number}" for number in range(1, len(calibration.centroids) + 1)]
     population = Population(raw, apply(calibration.scaler, raw), calibration.labels)
-    segments = make_catalog(population, columns, calibration.centroids, ids)
+    segments = with_standings(
+        make_catalog(population, columns, calibration.centroids, ids),
+        population,
+        columns,
+        (calibration.centroids, calibration.scaler.importance),
+        calibration.quality.significance,
+    )
     counts = np.bincount(calibration.labels[calibration.labels >= 0], minlength=len(ids))
     return Model(
         version=identity.version,

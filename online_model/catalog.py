@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.integer]
 #: The two segments that are rules, not centroids.
 FIXED_SEGMENTS: Final = (
     Segment(id=DORMANT, name="Dormant"),
-    Segment(id=UNCLASSIFIED, name="Not enough data"),
+    Segment(id=UNCLASSIFIED, name="Unclassified"),
 )
 
 _NOTABLE: Final = 0.4  # standard deviations from the population worth a word

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from online_model.calibration import Identity, calibrate, first_model, settled
 from online_model.drift import Drift, measure
@@ -19,11 +20,13 @@ from online_model.evaluate import Population
 from online_model.fold import ScanStatistics, fold, merge
 from online_model.kmeans import RiverKMeans
 from online_model.model import Covers, Model, origin_of
+from online_model.model_head import Head
 from online_model.observation import Observation
 from online_model.panel import CalibrationPolicy, Progress
 from online_model.plan import DAY_US, FeaturePlan
 from online_model.rows import NEVER
 from online_model.scan_means import HISTORY
+from online_model.segment_history import SegmentHistory
 from online_model.strategy import StrategyFile
 
 
@@ -62,6 +65,10 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, model: Model | None = None) -> None:
         self.settings = settings
         self.model = model
+        #: What became of every segment, up to `model`.
+        self.segments = SegmentHistory()
+        if model is not None:
+            self.segments.adopt(model)
         self.drift: Drift | None = None
         self.history: deque[Observation] = deque(maxlen=HISTORY)
         self._alarms: list[Alarm] | None = None
@@ -72,14 +79,22 @@ class Coordinator:
         """Goes on from `model`: a calibration, or the newest version of the log."""
         if self.model is None or model.version > self.model.version:
             self.model = model
+            self.segments.adopt(model)
             self._alarms = None
-            if model.kind != "folded":
+            if model.is_new_fit:
                 self.drift = None
                 self.history.clear()
             elif model.observed is not None:
                 self.history.append(model.observed)
             self._pending.clear()
             self._river = None
+
+    def pass_over(self, head: Head) -> None:
+        """Takes note of a version that others have overtaken: a scan that was learnt."""
+        if self.model is None or head.version > self.model.version:
+            self.segments.adopt(head)
+            if head.observed is not None:
+                self.history.append(head.observed)
 
     @property
     def alarms(self) -> list[Alarm]:
@@ -150,6 +165,7 @@ class Coordinator:
         self.drift = measure(statistics, model)
         boundary = scan_id * self.settings.scan_interval_us
         observed = observe(self.drift, model, scan_id, boundary)
+        observed = structs.replace(observed, members=statistics.members)
         self.history.append(observed)
         self._alarms = None
         if self.settings.learner == "frozen":
@@ -159,6 +175,7 @@ class Coordinator:
         centroids = folded.centroids if self._river is None else self._river.centroids
         folded = dataclasses.replace(folded, centroids=centroids, observed=observed)
         self.model = folded
+        self.segments.adopt(folded)
         return folded
 
 

@@ -20,7 +20,7 @@ from online_model.decision import Candidates, DecisionPolicy, Decisions, decide
 from online_model.evaluate import Evaluated, Population, evaluate
 from online_model.fold import ScanStatistics, add_rows
 from online_model.intake import N_TOPICS, Chunk
-from online_model.model import Model
+from online_model.model import DORMANT_CODE, Model
 from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
@@ -166,7 +166,7 @@ class Engine:
             )
         if self._newest is None or model.version > self._newest.model.version:
             self._former, self._newest = self._newest, ActiveModel.of(model, self.plan.columns)
-            if model.kind != "folded":
+            if model.is_new_fit:
                 self._calibrated = model.version
             for state in self.partitions.values():
                 self._swap_if_possible(state)
@@ -178,7 +178,7 @@ class Engine:
         state.previous, state.active = active, newest
         # Also where a fold came before the pass was finished that kept its promotion waiting.
         is_promoted = active is not None and active.model.version < self._calibrated
-        if newest.model.kind == "folded" and not is_promoted:
+        if not newest.model.is_new_fit and not is_promoted:
             state.scan.model_swapped()
         elif state.watermark_us != NEVER:
             state.scan.restart(state.watermark_us, newest.model.k, self.plan.columns.n)
@@ -253,7 +253,7 @@ class Engine:
         if active is None or state.watermark_us == NEVER:
             return None
         scan, model = state.scan, active.model
-        if scan.id < 0 and model.kind != "folded":
+        if scan.id < 0 and model.is_new_fit:
             scan.restart(state.watermark_us, model.k, self.plan.columns.n)
         if active is self._newest:  # otherwise this pass would keep the next version waiting
             scan.begin_if_due(state.watermark_us, model.k, self.plan.columns.n)
@@ -361,6 +361,7 @@ class Engine:
         mine = (key >= keys[0]) & (key < keys[1])
         label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
         raw, d2, d2_other = seen.raw, decisions.d2, decisions.d2_second
+        statistics.dormant[0] += np.count_nonzero(mine & (decisions.target == DORMANT_CODE))
         if not mine.all():
             raw, x, label, d2, d2_other = raw[mine], x[mine], label[mine], d2[mine], d2_other[mine]
         add_rows(statistics, state.active.gauge, raw, x, label, d2)

@@ -25,6 +25,13 @@ _TAILS: Final = (0.005, 0.995)
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
+def shown(customers: float | None) -> int | None:
+    """A number of customers, or None if it tells of fewer than ten but not of nobody."""
+    if customers is None or 0 < customers < MIN_GROUP:
+        return None
+    return round(customers)
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Of `n` present values: mean, standard deviation and five quantiles (5, 25, 50, 75, 95 %)."""

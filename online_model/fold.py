@@ -43,6 +43,7 @@ class ScanStatistics:
     the model's reference edges; `missing`, `clipped` int64[D]; `totals` int64[3]: rows,
     unclassified rows, classified rows beyond the reference p99 distance. `separation` int64[k, 3]:
     rows, fixed-point sums of distances and of silhouettes (`online_model.separation` counts them).
+    `dormant` int64[1]: how many of the unclassified rows are silent customers.
     """
 
     counts: Int64Array
@@ -54,6 +55,7 @@ class ScanStatistics:
     clipped: Int64Array
     totals: Int64Array
     separation: Int64Array
+    dormant: Int64Array
 
     @property
     def n_rows(self) -> int:
@@ -64,6 +66,12 @@ class ScanStatistics:
     def n_unclassified(self) -> int:
         """Rows with too little data."""
         return int(self.totals[_UNCLASSIFIED])
+
+    @property
+    def members(self) -> list[int]:
+        """Rows by the centroid they are nearest to, then the dormant, then those with too little data."""
+        dormant = int(self.dormant[0])
+        return [*self.counts.tolist(), dormant, self.n_unclassified - dormant]
 
     @property
     def beyond_p99(self) -> int:
@@ -103,6 +111,7 @@ def empty(k: int, n_columns: int) -> ScanStatistics:
         clipped=np.zeros(n_columns, dtype=np.int64),
         totals=np.zeros(3, dtype=np.int64),
         separation=np.zeros((k, 3), dtype=np.int64),
+        dormant=np.zeros(1, dtype=np.int64),
     )
 
 

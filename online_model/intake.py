@@ -170,6 +170,11 @@ class Intake:
         ]
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether all topics are read to their ends, and everything that was read has been released."""
+        return self.is_empty and all(frontier.at_end for frontier in self.frontiers)
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything that was read has been released."""
         return not any(self.queues)

@@ -32,7 +32,12 @@ RETIRED_CODE: Final = -4
 N_EDGES: Final = 9
 N_BINS: Final = N_EDGES + 1
 
-Kind = Literal["calibrated", "recalibrated", "folded", "restored"]
+Kind = Literal["calibrated", "recalibrated", "folded", "restored", "renamed"]
+
+
+def is_new_fit(kind: Kind) -> bool:
+    """As `Model.is_new_fit`."""
+    return kind not in ("folded", "renamed")
 
 
 class ModelError(ValueError):
@@ -65,12 +70,29 @@ class Profile(msgspec.Struct, frozen=True):
     nearest: str | None
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """A segment beside the others on the day it was fitted; empty with fewer than ten customers.
+
+    `nearest` (a segment id), `separation` and `border` as in `online_model.portrait.Portrait`. `typical`:
+    what its medoid has in the columns that matter, to two digits.
+    """
+
+    nearest: str | None = None
+    separation: float | None = None
+    border: float | None = None
+    typical: dict[str, float] = {}
+
+
 class Segment(msgspec.Struct, frozen=True):
-    """A segment: `id` is stable and never reused, `name` is for people."""
+    """A segment: `id` is stable and never reused, `name` is for people.
+
+    `standing` is None in records from before it existed.
+    """
 
     id: str
     name: str
     profile: Profile | None = None
+    standing: Standing | None = None
 
 
 class PanelRow(msgspec.Struct, frozen=True):
@@ -124,7 +146,9 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """What happened to a segment at a version: `new`, `retired`, `split`, `merged`, `kept`, `restored`.
+    """What happened to a segment at a version.
+
+    `event`: `new`, `retired`, `split`, `merged`, `kept`, `restored` or `renamed`.
 
     `from_ids`: segments it was made of; `to_ids`: of a retired one, where most of its customers went, or
     what was made of it.
@@ -230,6 +254,11 @@ class Model:
         """Number of segments with a centroid."""
         return int(self.centroids.shape[0])
 
+    @property
+    def is_new_fit(self) -> bool:
+        """Whether its segments were fitted or taken back, and not only moved on by a scan or renamed."""
+        return is_new_fit(self.kind)
+
     def code_of(self, segment_id: str | None) -> int:
         """Code of a segment id in `int16` arrays; an id without a centroid here is retired."""
         if segment_id is None:
@@ -250,10 +279,10 @@ class Model:
 
 
 def origin_of(model: Model) -> Origin | None:
-    """The calibration behind a version; None for a folded one from before it was recorded."""
+    """The calibration behind a version; None for one of scans from before it was recorded."""
     if model.reference.origin is not None:
         return model.reference.origin
-    return None if model.kind == "folded" else Origin(model.created_us, model.centroids)
+    return Origin(model.created_us, model.centroids) if model.is_new_fit else None
 
 
 SCALER_FIELDS: Final = (

@@ -28,7 +28,9 @@ class Observation(msgspec.Struct, frozen=True):
     """One scan: its number and boundary, customers seen, what was raised, and the means it saw.
 
     `measured` is false for too few customers; then nothing is raised. `means`: the error ratio, then the
-    mean of every column in standard deviations of the calibration (null: nothing to compare).
+    mean of every column in standard deviations of the calibration (null: nothing to compare). `members`:
+    customers by the centroid they are nearest to, then the dormant and the unclassified (empty in records
+    from before).
     """
 
     scan_id: int
@@ -37,3 +39,4 @@ class Observation(msgspec.Struct, frozen=True):
     measured: bool
     raised: list[Raised] = []
     means: list[float | None] = []
+    members: list[int] = []

@@ -61,7 +61,8 @@ def populations_of(
         parts.append(evaluate(state.store.rows, rows, state.watermark_us, plan, priors))
         if priors_before is not None:
             before.append(evaluate(state.store.rows, rows, state.watermark_us, plan, priors_before).raw)
-        watermark_us = max(watermark_us, state.watermark_us)
+        if len(rows):  # an empty partition follows the clock, which may be far ahead of a backfill
+            watermark_us = max(watermark_us, state.watermark_us)
     raw, observed_days, silent_days = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Population(raw, observed_days, silent_days, priors, watermark_us), np.concatenate(before)
 

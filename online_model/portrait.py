@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
+from online_model.catalog import Population
+from online_model.columns import Columns
 from online_model.distance import distances
 from online_model.exploration import MIN_GROUP
+from online_model.model import Segment, Standing
 
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
@@ -17,6 +23,9 @@ IntArray = npt.NDArray[np.integer]
 #: A medoid is looked for among so many members nearest to the mean, and compared with so many.
 _CANDIDATES: Final = 200
 _COMPARED: Final = 2000
+#: A typical customer is one person: its values are told to so many digits.
+DIGITS: Final = 2
+_TYPICAL: Final = 8
 #: Members whose place is no better than this are on the border.
 _BORDER: Final = 0.1
 
@@ -81,3 +90,63 @@ def _medoid(x: Float64Array, importance: Float64Array) -> int:
     compared = x[:: max(1, len(x) // _COMPARED)]
     whole = np.where(np.isfinite(x[candidates]), x[candidates], mean)
     return int(candidates[np.argmin(np.sqrt(distances(compared, whole, importance)).sum(axis=0))])
+
+
+def telling(significant: Sequence[str], columns: Columns) -> list[int]:
+    """Columns of the names in `significant` (the strongest first); of a category only the first level."""
+    seen, found = set[str](), []
+    for name in significant:
+        j = columns.name.index(name)
+        if not columns.one_hot[j] or columns.feature[j] not in seen:
+            found.append(j)
+        seen.add(columns.feature[j])
+    return found
+
+
+def typical_columns(
+    raw: Float64Array, significant: Sequence[str], strongest: Sequence[int], columns: Columns
+) -> list[int]:
+    """What to say of a medoid `raw` float64[D]: eight numbers it has, then levels of telling categories.
+
+    What is `significant` for its segment comes before the `strongest` columns of all segments.
+    """
+    own = telling(significant, columns)
+    order = [j for j in own if not columns.one_hot[j]] + [j for j in strongest if not columns.one_hot[j]]
+    numbers = sorted(list(dict.fromkeys(j for j in order if math.isfinite(raw[j])))[:_TYPICAL])
+    features = {columns.feature[j] for j in own}
+    levels = [
+        j for j in range(columns.n) if columns.one_hot[j] and raw[j] == 1.0 and columns.feature[j] in features
+    ]
+    return numbers + levels
+
+
+def with_standings(
+    segments: Sequence[Segment],
+    population: Population,
+    columns: Columns,
+    fit: tuple[Float64Array, Float64Array],
+    significance: Sequence[float],
+) -> tuple[Segment, ...]:
+    """`segments`, in centroid order, with their places beside the others and their typical customers.
+
+    `fit`: centroids float64[k, D] and the scaler's importance float64[D]; `significance` float[D] as in
+    `Quality`.
+    """
+    ids = [segment.id for segment in segments]
+    strongest = [int(j) for j in np.argsort(-np.array(significance), kind="stable")]
+    found = []
+    for segment, portrait in zip(segments, portraits(population.x, population.labels, *fit), strict=True):
+        typical: dict[str, float] = {}
+        if portrait.medoid is not None and segment.profile is not None:
+            raw = population.raw[portrait.medoid]
+            shown = typical_columns(raw, segment.profile.significant, strongest, columns)
+            typical = {columns.name[j]: rounded(float(raw[j])) for j in shown}
+        nearest = None if portrait.nearest is None else ids[portrait.nearest]
+        standing = Standing(nearest, portrait.separation, portrait.border, typical)
+        found.append(structs.replace(segment, standing=standing))
+    return tuple(found)
+
+
+def rounded(value: float) -> float:
+    """To `DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS}g}")

@@ -9,6 +9,7 @@ whether it is promoted is decided by what it changes (`Transition.concerns`) and
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,10 +23,11 @@ from online_model.distance import distances, nearest
 from online_model.evaluate import Population as Evaluations
 from online_model.lineage import Matching, Registry, match
 from online_model.lloyd import lloyd
-from online_model.model import Covers, Kind, Lineage, Model, Segment, Transition
-from online_model.naming import unique
+from online_model.model import Covers, Kind, Lineage, Model, Transition
 from online_model.panel import CalibrationPolicy, Candidate, Progress, choose
 from online_model.plan import FeaturePlan
+from online_model.portrait import with_standings
+from online_model.renaming import keep_names, names_of
 from online_model.scaler import apply
 from online_model.strategy import StrategyFile, bind
 
@@ -137,7 +139,14 @@ class Recalibration:
         old, columns = self.old, self.plan.columns
         customers = Population(seen.raw, seen.x, calibration.labels)
         catalog = make_catalog(customers, columns, calibration.centroids, matching.ids)
-        segments = _with_old_names(catalog, old)
+        catalog = with_standings(
+            catalog,
+            customers,
+            columns,
+            (calibration.centroids, calibration.scaler.importance),
+            calibration.quality.significance,
+        )
+        segments = keep_names(catalog, names_of(old))
         labels = calibration.labels
         return dataclasses.replace(
             old,
@@ -272,16 +281,6 @@ def _in_old_order(choice: Choice, matching: Matching) -> tuple[Choice, Matching]
     return dataclasses.replace(choice, centroids=centroids, labels=labels), matching
 
 
-def _with_old_names(catalog: tuple[Segment, ...], old: Model) -> tuple[Segment, ...]:
-    """A segment that stays keeps its name; a new one gets a name that nobody has."""
-    names = {segment.id: segment.name for segment in old.segments}
-    new = [segment.name for segment in catalog if not names.get(segment.id)]
-    found = iter(unique(new, list(names.values())))
-    return tuple(
-        Segment(segment.id, names.get(segment.id) or next(found), segment.profile) for segment in catalog
-    )
-
-
 def rebased(proposed: Model, newest: Model, command: str = "") -> Model:
     """A proposal as the version after `newest`; scans may have been folded since it was begun.
 
@@ -296,13 +295,16 @@ def rebased(proposed: Model, newest: Model, command: str = "") -> Model:
         raise ValueError(
             f"the proposal was fitted against other segments than those of version {newest.version}"
         )
-    return _as_next(proposed, newest, proposed.kind, command)
+    named = dataclasses.replace(proposed, segments=keep_names(proposed.segments, names_of(newest)))
+    return _as_next(named, newest, proposed.kind, command)
 
 
-def restored(former: Model, newest: Model, command: str = "") -> Model:
+def restored(
+    former: Model, newest: Model, command: str = "", last_names: Mapping[str, str] | None = None
+) -> Model:
     """A former version as the one after `newest`; what has been named since keeps its names.
 
-    `command`: id of the command that asks for it.
+    `command`: id of the command that asks for it. `last_names`: by segment id, also of those that are gone.
 
     Raises:
         ValueError: they are of different specifications.
@@ -314,9 +316,12 @@ def restored(former: Model, newest: Model, command: str = "") -> Model:
     now, then = [s.id for s in newest.segments], [s.id for s in former.segments]
     events = [Lineage(i, "kept" if i in now else "restored", newest.version + 1, [i]) for i in then]
     events += [Lineage(i, "retired", newest.version + 1) for i in now if i not in then]
+    last = last_names or {}
+    segments = [structs.replace(s, name=last.get(s.id, s.name)) for s in former.segments]
     former = dataclasses.replace(
         former,
         created_us=newest.created_us,
+        segments=keep_names(segments, names_of(newest)),
         next_segment=newest.next_segment,
         strategies=former.strategies | {i: newest.strategies[i] for i in then if i in newest.strategies},
         lineage=tuple(events),

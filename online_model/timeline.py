@@ -8,6 +8,7 @@ from typing import Final
 
 from online_model.drift_rule import Alarm, decide
 from online_model.model import Model, origin_of
+from online_model.model_head import Version
 from online_model.plan import DAY_US
 from online_model.scan_means import HISTORY
 
@@ -35,26 +36,43 @@ class Shares:
         return self.customers[segment_id] / total
 
 
-def event_time_us(model: Model) -> int:
+def event_time_us(model: Version) -> int:
     """When the customers were looked at that the version has learnt from."""
     return max(model.covers.boundary_us, model.created_us)
 
 
-def shares_over_time(models: Sequence[Model], at_most: int = 200) -> list[Shares]:
+def shares_of(model: Version) -> Shares:
+    """Shares at a version."""
+    ids, weights = [segment.id for segment in model.segments], [float(w) for w in model.weights]
+    customers = dict(zip(ids, weights, strict=True))
+    return Shares(event_time_us(model), model.version, model.is_new_fit, customers)
+
+
+def shares_over_time(models: Sequence[Version], at_most: int = 200) -> list[Shares]:
     """Shares per version, oldest first: all calibrations, of the folds in between about `at_most`."""
-    folded = [model.version for model in models if model.kind == "folded"]
+    folded = [model.version for model in models if not model.is_new_fit]
     step = max(1, -(-len(folded) // at_most))
     kept = set(folded[::-1][::step])
-    return [
-        Shares(
-            event_time_us(model),
-            model.version,
-            model.kind != "folded",
-            {s.id: float(w) for s, w in zip(model.segments, model.weights, strict=True)},
-        )
-        for model in models
-        if model.kind != "folded" or model.version in kept
-    ]
+    return [shares_of(model) for model in models if model.is_new_fit or model.version in kept]
+
+
+def add_daily(kept: list[Shares], point: Shares) -> None:
+    """Appends `point` to `kept` (in place): the first of every day of event time stays, and the newest.
+
+    So a trend comes out alike whoever keeps count of it, and from whichever version on.
+    """
+    if len(kept) > 1 and kept[-1].at_us // DAY_US == kept[-2].at_us // DAY_US:
+        kept[-1] = point
+    else:
+        kept.append(point)
+
+
+def daily_shares(models: Sequence[Version]) -> list[Shares]:
+    """Shares at the first version of every day, and at the newest of `models`, oldest first."""
+    kept: list[Shares] = []
+    for model in models:
+        add_daily(kept, shares_of(model))
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +119,17 @@ class DriftSight:
     alarms: tuple[Alarm, ...]
 
 
-def drift_of(models: Sequence[Model]) -> DriftSight:
+def drift_of(models: Sequence[Version]) -> DriftSight:
     """The drift rule over the scans that versions (oldest first) carry, as the coordinator applies it.
 
     The last `HISTORY` of those since the newest calibration count.
     """
-    since = max((place for place, model in enumerate(models) if model.kind != "folded"), default=0)
+    since = max((place for place, model in enumerate(models) if model.is_new_fit), default=0)
     seen = [model.observed for model in models[since:] if model.observed is not None][-HISTORY:]
     if not models or not seen:
         return DriftSight(0, ())
-    origin = origin_of(models[-1])
-    alarms = decide(seen, models[-1].columns, None if origin is None else origin.calibrated_us)
+    newest = models[-1]
+    assert isinstance(newest, Model), "the newest version is whole"
+    origin = origin_of(newest)
+    alarms = decide(seen, newest.columns, None if origin is None else origin.calibrated_us)
     return DriftSight(sum(scan.measured for scan in seen), tuple(alarms))

@@ -120,16 +120,67 @@ class StrategyBody(_Published):
     body: dict[str, str | int | float | bool | list[str]]
 
 
+class SegmentTrend(_Published):
+    """How a segment's share has changed."""
+
+    direction: Literal["growing", "steady", "shrinking"]
+    change: Number = Field(description="Share now less the share then.")
+    days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        description="Event time between the two; 30 at most."
+    )
+
+
+class TypicalValue(_Published):
+    """A feature of a segment's typical customer, in real units."""
+
+    feature: Name
+    label: Name
+    unit: str
+    value: Number = Field(description="To two significant digits; 1 for a category that applies.")
+
+
 class CatalogEntry(_Published):
-    """A segment (topic `segments.catalog.v1`, compacted, key = segment id)."""
+    """A segment (topic `segments.catalog.v1`, compacted, key = segment id).
+
+    A retired segment keeps its last record: ids are never used again, and old changes name them. Of a segment
+    with fewer than ten customers nothing is told but its name and strategy.
+    """
 
     segment_id: Name
     name: Name
     status: Literal["active", "retired"]
-    model_version: Annotated[int, Field(ge=0)]
-    customers: Annotated[int, Field(ge=0)]
-    share: Share
+    model_version: Annotated[int, Field(ge=0)] = Field(description="The version this record was made of.")
+    customers: Annotated[int, Field(ge=0)] = Field(
+        description="Nearest to its centre at the newest scan, or whom a new fit has looked at; "
+        "0 also for one to nine."
+    )
+    share: Share = Field(description="Of all customers, the dormant and the unclassified included.")
     profile: list[ProfileValue]
     strategy: StrategyBody | None
     derived_from: list[Name] = Field(description="Segments it came from by a split or merge.")
-    since_version: Annotated[int, Field(ge=0)]
+    since_version: Annotated[int, Field(ge=0)] = Field(
+        description="The first version with this id; 0: always there."
+    )
+    trend: SegmentTrend | None = Field(
+        default=None, description="Null with less than a day between versions that have the segment."
+    )
+    typical_customer: list[TypicalValue] = Field(
+        default=[],
+        description="A real customer in the middle of the segment (its medoid) when it was fitted.",
+    )
+    separation: Number | None = Field(
+        default=None,
+        description="Mean place of its customers between the border to the nearest other segment (0) and its "
+        "centre (1), when it was fitted.",
+    )
+    border_share: Share | None = Field(default=None, description="Share of its customers below 0.1 there.")
+    nearest: Name | None = Field(
+        default=None, description="Id of the segment that most of its customers would be in without it."
+    )
+    retired_version: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="The version that no longer has it."
+    )
+    successors: list[Name] = Field(
+        default=[],
+        description="Of a retired segment: where most of its customers are, or what it is part of.",
+    )

@@ -85,6 +85,15 @@ CATALOG_ENTRY: Final[dict[str, Any]] = {
         }
     ],
     "strategy": {"id": "upsell", "version": 1, "body": {"offer": "Unlimited data", "channel": "app"}},
-    "derived_from": [],
-    "since_version": 1,
+    "derived_from": ["s1"],
+    "since_version": 3,
+    "trend": {"direction": "growing", "change": 0.021, "days": 30.0},
+    "typical_customer": [
+        {"feature": "data_mb_30d", "label": "data use", "unit": "MB per 30 days", "value": 8400.0}
+    ],
+    "separation": 0.41,
+    "border_share": 0.06,
+    "nearest": "s1",
+    "retired_version": None,
+    "successors": [],
 }  # fmt: skip

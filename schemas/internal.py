@@ -71,7 +71,7 @@ class DeltaRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     statistics: dict[str, Integers]
 
 
-CommandName = Literal["recalibrate", "promote", "rollback"]
+CommandName = Literal["recalibrate", "promote", "rollback", "rename"]
 
 
 class CommandRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

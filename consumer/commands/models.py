@@ -45,8 +45,8 @@ def list_versions(
     history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
     shown = [
         model
-        for number, model in sorted(history.versions.items())
-        if folds or model.kind != "folded" or number == max(history.versions)
+        for model in history.everything
+        if folds or model.kind != "folded" or model.version == history.newest.version
     ]
     rows = [summary(model) for model in shown]
     if history.proposal is not None:
@@ -68,9 +68,9 @@ def show(
     """Segments with size and strategy, what happened to them, and who went where."""
     from consumer.models.details import details
 
-    history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
+    history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}), version)
     model = history.get(version)
-    document = details(model, history.versions.get(model.parent or 0))
+    document = details(model, history.before(model))
     if as_json:
         write_json(document)
         return
@@ -89,7 +89,7 @@ def diff(
     """What is different between two versions, segment by segment."""
     from consumer.models.details import difference
 
-    history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}))
+    history = _history(load_config(config, sets, {"kafka.bootstrap": bootstrap}), before, after)
     document = difference(history.get(before), history.get(after))
     if as_json:
         write_json(document)
@@ -129,8 +129,30 @@ def rollback(
     from consumer.models.history import command
 
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
-    history = _history(settings)
+    history = _history(settings, version)
     _carry_out(settings, history, command("rollback", history.get(version)), wait_s)
+
+
+@app.command()
+def rename(
+    segment_id: Annotated[str, typer.Argument(help="Id of a segment, as models show has it.")],
+    name: Annotated[str, typer.Argument(help="Its new name, which no other segment may have.")],
+    config: ConfigOption = None,
+    bootstrap: BootstrapOption = None,
+    sets: SetOption = None,
+    wait_s: WaitOption = 60,
+) -> None:
+    """Give a segment another name, which it keeps through recalibrations; nobody moves because of it."""
+    from consumer.models.history import command
+    from online_model.renaming import usable_name
+
+    settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
+    history = _history(settings)
+    try:
+        name = usable_name(history.newest, segment_id, name)
+    except ValueError as error:
+        raise ConfigError(str(error), "segmenter models show lists the segments and their names") from None
+    _carry_out(settings, history, command("rename", segment_id=segment_id, name=name), wait_s)
 
 
 def recalibrate(
@@ -209,10 +231,10 @@ def _print_version(document: dict[str, Any]) -> None:
         typer.echo(f"look at this: {concern}", err=True)
 
 
-def _history(config: Config) -> History:
+def _history(config: Config, *wanted: str) -> History:
     from consumer.models.history import History
 
-    return History.read(config)
+    return History.read(config, *wanted)
 
 
 def _carry_out(config: Config, before: History, record: CommandRecord, wait_s: float) -> None:

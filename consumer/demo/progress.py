@@ -12,6 +12,7 @@ from consumer.demo.pacer import Phase
 from consumer.demo.scenario import DAY_US, Timeline
 from consumer.service import Service
 from online_model.active_model import segment_id
+from online_model.catalog import FIXED_SEGMENTS
 from online_model.change_batch import Cause, Change, ChangeBatch
 from online_model.columns import Columns
 from online_model.drift import Drift
@@ -24,7 +25,7 @@ _RATE_OVER_S: Final = 3.0
 #: The planted drift is of data usage.
 DRIFTING: Final = "data_mb_30d"
 
-_FIXED_NAMES: Final = {"dormant": "Dormant", "unclassified": "Not enough data"}
+_FIXED_NAMES: Final = {segment.id: segment.name for segment in FIXED_SEGMENTS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from online_model.model import Lineage, Model, Transition
+from online_model.model_head import Version
 
 
-def summary(model: Model) -> dict[str, Any]:
+def summary(model: Version) -> dict[str, Any]:
     """One line about a version."""
     transition = model.transition
     return {
@@ -24,7 +25,7 @@ def summary(model: Model) -> dict[str, Any]:
     }
 
 
-def details(model: Model, before: Model | None) -> dict[str, Any]:
+def details(model: Model, before: Version | None) -> dict[str, Any]:
     """A version: its segments, what happened to them, and who went where; `before`: the version before."""
     bound = before.strategies if before is not None else {}
     transition = None

@@ -24,6 +24,7 @@ from online_model.model import Model, ModelError
 from online_model.model_json import from_json
 from online_model.plan import DAY_US
 from online_model.recalibration import rebased, restored
+from online_model.renaming import renamed
 from online_model.rows import NEVER
 from schemas.internal import CommandRecord
 
@@ -86,7 +87,7 @@ class ModelKeeper:
         """A version has become visible."""
         if model.command:
             self._settled.add(model.command)
-        if model.kind != "folded":
+        if model.is_new_fit:
             self.calibrated_us = model.created_us
         if model.kind == "restored":  # somebody wants it: what it has drifted by is known
             self._try_later()
@@ -133,17 +134,25 @@ class ModelKeeper:
         return self._take_proposal(newest)
 
     def _carry_out(self, command: CommandRecord, newest: Model) -> Outcome:
-        """The version in a command, as the next one."""
+        """The version that a command asks for, as the next one."""
         try:
-            given = from_json(str(command.arguments.get("model", "")).encode())
-            make = rebased if command.command == "promote" else restored
-            model = make(given, newest, command.id)
+            model = self._asked_for(command, newest)
         except (ModelError, ValueError) as error:
             _refuse(command, str(error))
             return Outcome(done=[command])
         self._core.coordinator.adopt(model)
-        _log.info(command.command, version=model.version, of=given.version, by=command.issued_by)
+        _log.info(command.command, version=model.version, of=command.model_version, by=command.issued_by)
         return Outcome([model], done=[command])
+
+    def _asked_for(self, command: CommandRecord, newest: Model) -> Model:
+        asked = command.arguments
+        if command.command == "rename":
+            return renamed(newest, str(asked.get("segment_id", "")), str(asked.get("name", "")), command.id)
+        given = from_json(str(asked.get("model", "")).encode())
+        if command.command == "promote":
+            return rebased(given, newest, command.id)
+        descents = self._core.coordinator.segments.descents
+        return restored(given, newest, command.id, {i: known.name for i, known in descents.items()})
 
     # -- recalibration -------------------------------------------------------------------------
 
@@ -228,7 +237,7 @@ class ModelKeeper:
 
 def _overtakes(model: Model, base: Model) -> bool:
     """Whether `model` is no longer what a recalibration of `base` began from."""
-    is_other = model.kind != "folded" or [s.id for s in model.segments] != [s.id for s in base.segments]
+    is_other = model.is_new_fit or [s.id for s in model.segments] != [s.id for s in base.segments]
     return is_other and model.version > base.version
 
 

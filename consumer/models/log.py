@@ -7,8 +7,8 @@ its own, so a version exists exactly once however often the owner changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Self
+from collections.abc import Callable, Iterator
+from typing import Final, Self, TypeVar
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 
 from consumer.background import Background
-from consumer.catalog_records import catalog_entries, catalog_headers
+from consumer.catalog_records import Catalog, CatalogTopic
 from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.core import Core, report_of
@@ -36,18 +36,22 @@ from consumer.kafka_clients import (
     make_consumer,
     reader_settings,
 )
-from consumer.ports import Headers
+from consumer.models.versions import Versions
 from consumer.topics import TopicNames
 from consumer.transaction import TransactionalOutput
 from online_model.coordinator import Coordinator
 from online_model.model import Model, ModelError
+from online_model.model_head import Version
 from online_model.model_json import from_json, to_json
 from schemas.internal import COMMAND_KEY, PROPOSAL_KEY, CommandRecord, DeltaRecord
 from schemas.internal import from_json as record_from_json
+from schemas.outbox import Headers
 
 _log = structlog.get_logger("model")
 
 _READ_TIMEOUT_S: Final = 30.0
+
+AnyVersion = TypeVar("AnyVersion", bound=Version)
 
 
 class ModelReader:
@@ -62,28 +66,30 @@ class ModelReader:
         self._consumer: Consumer = make_consumer(reader_settings(config, committed_only=True))
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
-    def read_to_end(self) -> list[Model]:
-        """Every version committed or about to be committed at the call.
+    def read_to_end(self) -> Iterator[Version]:
+        """Every version committed or about to be committed at the call, as it is read.
 
-        The end is the end of the log, not of what is stable: a transaction that another process has
-        left open is waited for until it ends or times out. Raises `BrokerUnreachable` if that takes
-        too long.
+        Scans that were learnt long ago are heads (`Versions`). The end is the end of the log, not of what is
+        stable: a transaction that another process has left open is waited for until it ends or times out.
+        Raises `BrokerUnreachable` if that takes too long.
         """
         end = self._end_of_log()
         deadline = Deadline(_READ_TIMEOUT_S)
-        models: list[Model] = []
+        stream = Versions()
         while self._position < end:
             if deadline.expired:
                 raise BrokerUnreachable(
                     f"the models topic {self._topic} could not be read to its end in {_READ_TIMEOUT_S:.0f} s",
                     "check the brokers; an open transaction of another process may hold it back",
                 )
-            models += self._take(self._consumer.consume(100, 0.1))
-        return models
+            for value in self._take(self._consumer.consume(100, 0.1)):
+                yield from _decoded(stream.add(value), stream.old)
+        yield from _decoded(stream.rest(), from_json)
 
     def poll(self) -> list[Model]:
         """Versions that became visible since the last call; does not wait."""
-        return self._take(self._consumer.consume(100, 0.0))
+        values = self._take(self._consumer.consume(100, 0.0))
+        return list(_decoded(values, from_json))
 
     @property
     def lag(self) -> int:
@@ -91,18 +97,21 @@ class ModelReader:
         end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), cached=True)[1]
         return max(int(end) - self._position, 0)
 
-    def _take(self, messages: list[Message]) -> list[Model]:
-        models: list[Model] = []
+    def _take(self, messages: list[Message]) -> list[bytes]:
+        """Records of versions."""
+        values: list[bytes] = []
         for message in messages:
             offset = int(message.offset() or 0)
             if _is_end(message):
                 self._position = max(self._position, offset)
             elif message.error() is None:
                 self._position = offset + 1
+                value = message.value()
                 if message.key() == PROPOSAL_KEY:
-                    self.has_proposal = message.value() is not None
-                models += _models_in(message)
-        return models
+                    self.has_proposal = value is not None
+                elif value is not None:
+                    values.append(value)
+        return values
 
     def _end_of_log(self) -> int:
         watcher = make_consumer(reader_settings(self._config, committed_only=False))
@@ -129,15 +138,13 @@ def _is_end(message: Message) -> bool:
     return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
-def _models_in(message: Message) -> list[Model]:
-    value = message.value()
-    if message.error() is not None or value is None or message.key() == PROPOSAL_KEY:
-        return []
-    try:
-        return [from_json(value)]
-    except ModelError as error:
-        _log.error("model record ignored", offset=message.offset(), problem=str(error))
-        return []
+def _decoded(values: list[bytes], decode: Callable[[bytes], AnyVersion]) -> Iterator[AnyVersion]:
+    """Versions, without those whose records are damaged."""
+    for value in values:
+        try:
+            yield decode(value)
+        except ModelError as error:
+            _log.error("model record ignored", problem=str(error))
 
 
 class CoordinatorProcess:
@@ -155,7 +162,7 @@ class CoordinatorProcess:
         names: TopicNames,
         coordinator: Coordinator,
         output: TransactionalOutput,
-        catalog: Callable[[Model], list[tuple[bytes, bytes, Headers]]],
+        catalog: CatalogTopic,
         catch_up: Callable[[], None],
     ) -> None:
         self._names = names
@@ -182,7 +189,7 @@ class CoordinatorProcess:
         catch_up: Callable[[], None],
     ) -> Self:
         """For the coordinator of `core`, as the member `instance` of the group."""
-        catalog = catalog_of(core)
+        catalog = catalog_topic(core)
         consumer = make_consumer(coordinator_settings(core.config, instance))
         return cls(consumer, names, core.coordinator, output, catalog, catch_up)
 
@@ -252,6 +259,7 @@ class CoordinatorProcess:
         self._next = max(committed, 0)
         self._commands.clear()
         self._coordinator.forget_reports()
+        self._catalog.begin()
         self._consumer.assign([TopicPartition(self._names.deltas, 0, self._next)])
         self._owner = True
         failpoint("coordinator.owner")
@@ -288,30 +296,39 @@ class CoordinatorProcess:
         settled = proposal is None and any(model.kind in ("recalibrated", "restored") for model in models)
         value = None if proposal is None else to_json(proposal)
         proposals = [value] if proposal is not None or settled else []
-        self._publishing.start(lambda: self._publish(models, proposals, place, metadata))
+        # Made here: what is known of the segments goes on with the next version that the loop makes.
+        entries = self._catalog.records(models)
+        self._publishing.start(lambda: self._publish(models, proposals, entries, (place, metadata)))
 
     def _publish(
-        self, models: list[Model], proposals: list[bytes | None], place: TopicPartition, metadata: object
+        self,
+        models: list[Model],
+        proposals: list[bytes | None],
+        entries: list[tuple[bytes, bytes, Headers]],
+        end: tuple[TopicPartition, object],
     ) -> None:
-        """Commits `models`; an aborted transaction is written once more."""
+        """Commits `models` and what goes with them; an aborted transaction is written once more."""
         failpoint("publish.before")
         try:
-            self._write(models, proposals, place, metadata)
+            self._write(models, proposals, entries, end)
         except TransactionAborted as error:
             _log.warning("transaction aborted, writing the model again", problem=error.problem)
-            self._write(models, proposals, place, metadata)
+            self._write(models, proposals, entries, end)
         failpoint("publish.after")
         for model in models[-1:]:
             _log.info("model published", version=model.version, kind=model.kind, k=model.k)
 
     def _write(
-        self, models: list[Model], proposals: list[bytes | None], place: TopicPartition, metadata: object
+        self,
+        models: list[Model],
+        proposals: list[bytes | None],
+        entries: list[tuple[bytes, bytes, Headers]],
+        end: tuple[TopicPartition, object],
     ) -> None:
         for model in models:
             self._output.produce(self._names.models, 0, str(model.version).encode(), to_json(model))
         for value in proposals:
             self._output.produce(self._names.models, 0, PROPOSAL_KEY, value)
-        entries = self._catalog(models[-1]) if models else []
         self._output.produce_many(
             self._names.catalog,
             0,
@@ -320,6 +337,7 @@ class CoordinatorProcess:
             [headers for _, _, headers in entries],
         )
         failpoint("publish.produced")
+        place, metadata = end
         self._output.commit([place], metadata)
 
     def close(self, close_member: CloseMember = leave_group) -> None:
@@ -339,13 +357,7 @@ def _is_delta(message: Message) -> bool:
     return error is None and message.value() is not None
 
 
-def catalog_of(core: Core) -> Callable[[Model], list[tuple[bytes, bytes, Headers]]]:
-    """Makes the catalog records of a version: key, value and headers."""
-    columns, strategies, source = core.plan.columns, core.strategies, f"/{core.config.app.name}"
-
-    def records(model: Model) -> list[tuple[bytes, bytes, Headers]]:
-        entries = catalog_entries(model, columns, strategies)
-        headers = catalog_headers(model, [key for key, _ in entries], source, core.run_id)
-        return [(*entry, header) for entry, header in zip(entries, headers, strict=True)]
-
-    return records
+def catalog_topic(core: Core) -> CatalogTopic:
+    """The catalog of the coordinator of `core`."""
+    catalog = Catalog(core.plan.columns, core.strategies, core.coordinator.segments)
+    return CatalogTopic(catalog, f"/{core.config.app.name}", core.run_id)

@@ -6,18 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from consumer.report.findings import Findings
 from consumer.report.words import capital, decimal, joined, percent, sign, span, thousands
 from online_model.model import DORMANT, UNCLASSIFIED
+from online_model.portrait import telling, typical_columns
 from online_model.strategy import DEFAULT, Strategy
 from online_model.timeline import Trend
 
 _FEATURES: Final = 6
 #: Of those, so many make up the first sentence.
 _LEADING: Final = 4
-_TYPICAL: Final = 6
 #: Mean place between border (0) and centre (1) from which on a segment stands so far apart.
 _APART: Final = ((0.5, "stands clearly apart from"), (0.3, "stands apart from"), (0.15, "borders on"))
 _RULES: Final = {
@@ -150,15 +148,7 @@ def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
 
 
 def _places(findings: Findings, code: int) -> list[int]:
-    """Columns that stand out, the strongest first; of a category only the level that does most."""
-    columns, seen = findings.columns, set[str]()
-    found = []
-    for name in findings.profiles[code].significant:
-        j = columns.name.index(name)
-        if not columns.one_hot[j] or columns.feature[j] not in seen:
-            found.append(j)
-        seen.add(columns.feature[j])
-    return found
+    return telling(findings.profiles[code].significant, findings.columns)
 
 
 def _rule(findings: Findings, segment_id: str) -> Card:
@@ -194,18 +184,14 @@ def _typical(findings: Findings, code: int) -> tuple[tuple[str, str], ...]:
     """Features of the medoid: what is significant for the segment first, then for all segments."""
     medoid = findings.portraits[code].medoid
     assert medoid is not None
-    raw, columns = findings.customers.raw[medoid], findings.columns
-    own = _places(findings, code)
-    order = [j for j in own if not columns.one_hot[j]] + findings.strongest
-    chosen = list(dict.fromkeys(j for j in order if np.isfinite(raw[j])))[:_TYPICAL]
-    found = [(findings.units.label(j), findings.units.short(j, float(raw[j]))) for j in sorted(chosen)]
-    telling = {columns.feature[j] for j in own}
-    levels = [
-        j for j in range(columns.n) if columns.one_hot[j] and raw[j] == 1.0 and columns.feature[j] in telling
-    ]
-    for j in levels:
-        feature, _, level = findings.units.label(j).rpartition(": ")
-        found.append((feature or columns.feature[j], level))
+    raw, columns, units = findings.customers.raw[medoid], findings.columns, findings.units
+    found = []
+    for j in typical_columns(raw, findings.profiles[code].significant, findings.strongest, columns):
+        if columns.one_hot[j]:
+            feature, _, level = units.label(j).rpartition(": ")
+            found.append((feature or columns.feature[j], level))
+        else:
+            found.append((units.label(j), units.short(j, float(raw[j]))))
     return tuple(found)
 
 

@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.report.customers import Customers
-from consumer.report.words import Units, shown
+from consumer.report.words import Units
 from online_model.calibration import significance
-from online_model.catalog import Population, make_profiles
+from online_model.catalog import FIXED_SEGMENTS, Population, make_profiles
 from online_model.columns import Columns
-from online_model.exploration import Dots, Projection, dots, means, medians, principal_axes
-from online_model.model import DORMANT, UNCLASSIFIED, Model, Profile
+from online_model.exploration import Dots, Projection, dots, means, medians, principal_axes, shown
+from online_model.model import Model, Profile
+from online_model.model_head import Version
 from online_model.panel import Scores, score
 from online_model.portrait import Portrait, portraits
 from online_model.scaler import apply
 from online_model.strategy import Strategy, StrategyError, StrategyFile
-from online_model.timeline import DriftSight, Shares, Trend, drift_of, shares_over_time, trend
+from online_model.timeline import DriftSight, Shares, Trend, daily_shares, drift_of, shares_over_time, trend
 
 Float64Array = npt.NDArray[np.float64]
 Int16Array = npt.NDArray[np.int16]
@@ -29,7 +30,7 @@ Int16Array = npt.NDArray[np.int16]
 _SEED: Final = 0
 #: Dots of a scatter, all segments together.
 _DOTS: Final = 1500
-_FIXED: Final = {DORMANT: "Dormant", UNCLASSIFIED: "Not enough data"}
+_FIXED: Final = {segment.id: segment.name for segment in FIXED_SEGMENTS}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +38,12 @@ class Findings:
     """About the segments of the newest of `models`.
 
     `x` float64[m, D], `codes` int16[m]: the sample scaled, and its segments as centroid indices (negative:
-    none). `profiles`, `portraits`: per centroid, of the sample. `now`: scores of at most 3,000 of it.
-    `means`, `medians` float64[D]: of the whole sample. `significance` float64[D]: share of its variance
-    between segments.
+    none). `profiles`, `portraits`: per centroid, of the sample. `history`: shares for figures, `daily`: for
+    trends. `now`: scores of at most 3,000 of the sample. `means`, `medians` float64[D]: of the whole sample.
+    `significance` float64[D]: share of its variance between segments.
     """
 
-    models: Sequence[Model]
+    models: Sequence[Version]
     proposal: Model | None
     customers: Customers
     units: Units
@@ -53,6 +54,7 @@ class Findings:
     profiles: list[Profile]
     portraits: list[Portrait]
     history: list[Shares]
+    daily: list[Shares]
     drift: DriftSight
     now: Scores
     projection: Projection
@@ -63,7 +65,7 @@ class Findings:
     @property
     def model(self) -> Model:
         """The newest version."""
-        return self.models[-1]
+        return _whole(self.models[-1])
 
     @property
     def columns(self) -> Columns:
@@ -119,7 +121,7 @@ class Findings:
 
     def trend(self, segment_id: str) -> Trend | None:
         """Over the days of the report."""
-        return trend(self.history, segment_id, self.days)
+        return trend(self.daily, segment_id, self.days)
 
     def strategy(self, segment_id: str) -> Strategy | None:
         """The strategy bound to a segment; None if there is none, or the file does not have it."""
@@ -158,8 +160,13 @@ class Findings:
         return [int(j) for j in order if not self.columns.one_hot[j]]
 
 
+def _whole(newest: Version) -> Model:
+    assert isinstance(newest, Model), "of scans long ago only heads are kept"
+    return newest
+
+
 def find(
-    models: Sequence[Model],
+    models: Sequence[Version],
     proposal: Model | None,
     customers: Customers,
     units: Units,
@@ -167,7 +174,7 @@ def find(
     days: float,
 ) -> Findings:
     """Computes what the report says. `models`: at least one, oldest first; `days`: of moves and trends."""
-    model, columns = models[-1], units.columns
+    model, columns = _whole(models[-1]), units.columns
     places = {segment.id: code for code, segment in enumerate(model.segments)}
     codes = np.array([places.get(segment or "", -1) for segment in customers.segments], np.int16)
     x = apply(model.scaler, np.ascontiguousarray(customers.raw))
@@ -185,6 +192,7 @@ def find(
         profiles=make_profiles(Population(customers.raw, x, codes), columns, model.centroids, ids),
         portraits=portraits(x, codes, model.centroids, importance),
         history=shares_over_time(models),
+        daily=daily_shares(models),
         drift=drift_of(models),
         now=score(x, codes, np.random.default_rng(_SEED)),
         projection=principal_axes(x),

@@ -25,6 +25,7 @@ from consumer.results import OutputFile, make_directory
 from consumer.snapshots import SnapshotStore
 from online_model.compile_plan import compile_plan
 from online_model.model import Model
+from online_model.model_head import Version
 from online_model.plan import FeaturePlan
 
 _TITLE: Final = "Customer segments"
@@ -70,9 +71,11 @@ def findings_of(options: ReportOptions, say: Say = lambda _: None) -> Findings:
     plan, strategies = compile_plan(load_spec(config.model.spec)), load_strategies(config.model.strategies)
     say("reading the history of the model")
     models, proposal = _models(options)
-    _check(models[-1], plan)
+    newest = models[-1]
+    assert isinstance(newest, Model), "the newest version is whole"
+    _check(newest, plan)
     models = _of_one_specification(models, plan)
-    customers = _customers(config, options, plan, models[-1], say)
+    customers = _customers(config, options, plan, newest, say)
     if not customers.total:
         raise DataError(f"{customers.source} hold no live customer", "report once there are customers")
     say(f"looking at {len(customers.raw):,} of {customers.total:,} customers")
@@ -80,17 +83,17 @@ def findings_of(options: ReportOptions, say: Say = lambda _: None) -> Findings:
     return find(models, proposal, customers, units, strategies, options.days)
 
 
-def _models(options: ReportOptions) -> tuple[list[Model], Model | None]:
+def _models(options: ReportOptions) -> tuple[list[Version], Model | None]:
     """Versions, oldest first, and the proposal that waits."""
     if options.models is not None:
-        return read_models(options.models), None
+        return [*read_models(options.models)], None
     if options.replay is not None:
-        return read_models(options.replay / "model.json"), None
+        return [*read_models(options.replay / "model.json")], None
     from consumer.models.history import History
 
     history = History.read(options.config)
     history.newest  # noqa: B018 - there must be one
-    return [history.versions[number] for number in sorted(history.versions)], history.proposal
+    return history.everything, history.proposal
 
 
 def _customers(
@@ -110,6 +113,7 @@ def _check(model: Model, plan: FeaturePlan) -> None:
         )
 
 
-def _of_one_specification(models: Sequence[Model], plan: FeaturePlan) -> list[Model]:
+def _of_one_specification(models: Sequence[Version], plan: FeaturePlan) -> list[Version]:
     """Versions of another specification have other columns and cannot be compared."""
-    return [model for model in models if model.spec_hash == plan.spec.hash]
+    spec_hash = plan.spec.hash  # worked out anew at each look
+    return [model for model in models if model.spec_hash == spec_hash]

@@ -33,7 +33,8 @@ _FIX: Final = (
 class SnapshotSource:
     """Reads every partition once. Sizes and counts of rows are checked, checksums are not.
 
-    A partition without a usable snapshot is noted in `Customers.missing`; without any there is no report.
+    Where the newest one of a partition is damaged, the one before stands in for it, as in a restore. That,
+    and a partition without a usable one, is noted in `Customers.missing`; without any there is no report.
     """
 
     def __init__(self, store: SnapshotStore, plan: FeaturePlan, model: Model) -> None:
@@ -48,57 +49,86 @@ class SnapshotSource:
         Raises `DataError` if there is no snapshot of this specification.
         """
         found = Customers(source=f"snapshots under {self._store.uri}")
-        manifests = self._manifests(found)
-        rows = sum(manifest.rows for manifest in manifests)
+        usable = self._usable(found)
+        rows = sum(manifests[0].rows for manifests in usable)
         share = min(1.0, sample / max(rows, 1))
-        as_of_us = max((m.watermark_us for m in manifests if m.watermark_us != NEVER), default=NEVER)
+        # A partition without customers follows the clock, which may be far ahead of the others.
+        as_of_us = max((m[0].watermark_us for m in usable if m[0].rows), default=NEVER)
         if as_of_us == NEVER:
-            lacking = "; ".join(found.missing) or "there are none"
-            raise DataError(f"no snapshot under {self._store.uri} can be used: {lacking}", _FIX)
+            raise self._nothing(found)
         parts: list[Float64Array] = [np.empty((0, self._plan.columns.n))]
-        for step, manifest in enumerate(manifests, 1):
-            say(
-                f"reading partition {manifest.partition} ({step} of {len(manifests)}): {manifest.rows:,} rows"
-            )
-            try:
-                parts += self._partition(manifest, share, as_of_us - int(days * DAY_US), found)
-            except (OSError, pa.ArrowException, ValueError) as error:
-                raise DataError(
-                    f"snapshot {manifest.file} of partition {manifest.partition} cannot be read: {error}",
-                    "run the report again: a newer snapshot may have taken its place meanwhile",
-                ) from None
+        for step, manifests in enumerate(usable, 1):
+            partition = manifests[0].partition
+            say(f"reading partition {partition} ({step} of {len(usable)}): {manifests[0].rows:,} rows")
+            parts += self._readable(manifests, share, as_of_us - int(days * DAY_US), found)
+        for problem in found.missing:
+            say(problem)
+        if not found.parts:
+            raise self._nothing(found)
         found.raw = np.concatenate(parts)
         return found
 
-    def _manifests(self, found: Customers) -> list[Manifest]:
-        """The newest usable one of each partition."""
-        chosen: list[Manifest] = []
+    def _nothing(self, found: Customers) -> DataError:
+        lacking = "; ".join(found.missing) or "there are none"
+        return DataError(f"no snapshot under {self._store.uri} can be used: {lacking}", _FIX)
+
+    def _readable(
+        self, manifests: list[Manifest], share: float, from_us: int, found: Customers
+    ) -> list[Float64Array]:
+        """The newest of `manifests` that can be read, as in a restore; what was passed over is noted."""
+        for manifest in manifests:
+            mine = Customers(found.source)
+            try:
+                raw = self._partition(manifest, share, from_us, mine)
+            except (OSError, pa.ArrowException, ValueError) as error:  # pruned meanwhile, or damaged
+                name = f"partition {manifest.partition}"
+                found.missing.append(f"{name} has a snapshot n={manifest.n} that cannot be read: {error}")
+                continue
+            found.take(mine)
+            if manifest is not manifests[0]:
+                found.missing[-1] += f"; the older one n={manifest.n} stands in for it"
+            return raw
+        found.missing.append(
+            f"partition {manifests[0].partition} is left out: none of its snapshots can be read"
+        )
+        return []
+
+    def _usable(self, found: Customers) -> list[list[Manifest]]:
+        """Those of each partition, newest first; at least one each."""
+        chosen: list[list[Manifest]] = []
         try:
             for partition in self._store.partitions():
-                manifest = self._newest(partition, found)
-                if manifest is not None:
-                    chosen.append(manifest)
+                manifests = self._of_this_specification(partition, found)
+                if manifests:
+                    chosen.append(manifests)
         except OSError as error:
             raise DataError(f"snapshots under {self._store.uri} cannot be read: {error}", _FIX) from None
-        expected = max((manifest.partition_count for manifest in chosen), default=0)
-        folders = {manifest.partition for manifest in chosen} | set(self._store.partitions())
+        expected = max((manifests[0].partition_count for manifests in chosen), default=0)
+        folders = {manifests[0].partition for manifests in chosen} | set(self._store.partitions())
         absent = [partition for partition in range(expected) if partition not in folders]
-        found.missing += [f"partition {partition} has no snapshot (it may be empty)" for partition in absent]
-        return [manifest for manifest in chosen if manifest.partition_count == expected]
+        found.missing += [f"partition {partition} has no snapshot" for partition in absent]
+        return [manifests for manifests in chosen if manifests[0].partition_count == expected]
 
-    def _newest(self, partition: int, found: Customers) -> Manifest | None:
-        problem = "has no snapshot"
-        for number in self._store.numbers(partition):
+    def _of_this_specification(self, partition: int, found: Customers) -> list[Manifest]:
+        chosen: list[Manifest] = []
+        numbers, problems = self._store.numbers(partition), []
+        for number in numbers:
             try:
                 manifest = self._store.manifest(partition, number)
             except (FileNotFoundError, ValueError) as error:  # pruned meanwhile, or damaged
-                problem = f"has a manifest n={number} that cannot be read: {error}"
+                if not chosen:
+                    problems.append(f"has a manifest n={number} that cannot be read: {error}")
                 continue
             if manifest.spec_hash == self._plan.spec.hash:
-                return manifest
-            problem = "has snapshots of another feature specification only (give its file as model.spec)"
-        found.missing.append(f"partition {partition} {problem}")
-        return None
+                chosen.append(manifest)
+            elif not chosen:
+                problems.append(
+                    "has snapshots of another feature specification (give its file as model.spec)"
+                )
+        if not numbers:
+            problems = ["has no snapshot"]
+        found.missing += [f"partition {partition} {problem}" for problem in dict.fromkeys(problems)]
+        return chosen
 
     def _partition(
         self, manifest: Manifest, share: float, from_us: int, found: Customers
@@ -122,8 +152,9 @@ class SnapshotSource:
             raw.append(seen.raw)
             found.segments += [segment_id(number) for number in hot["segment"][chosen].tolist()]
         found.total += live_rows
-        name = f"partition {manifest.partition}"
-        found.parts.append(Part(name, live_rows, watermark_us, manifest.created))
+        if manifest.rows:
+            name = f"partition {manifest.partition}"
+            found.parts.append(Part(name, live_rows, watermark_us, manifest.created))
         return raw
 
     def _parts(self, manifest: Manifest) -> Iterator[RowPart]:

@@ -6,7 +6,8 @@ from typing import Final
 
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
-from consumer.report.words import minute, shown
+from consumer.report.words import minute
+from online_model.exploration import shown
 from online_model.model import DORMANT, UNCLASSIFIED, Transition
 
 _SEGMENT: Final = (Column("segment_id", "Id"), Column("segment", "Segment"))

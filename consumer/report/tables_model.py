@@ -9,13 +9,16 @@ from consumer.models.details import details
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
 from consumer.report.words import day, minute
+from online_model.model import Model
 
 
 def models(findings: Findings) -> Table:
     """Calibrations, recalibrations and restored versions, the newest version and a waiting proposal."""
     by_number = {model.version: model for model in findings.models}
     rows: list[tuple[Value, ...]] = []
-    listed = [m for m in findings.models if m.kind != "folded" or m is findings.model]
+    listed = [
+        m for m in findings.models if isinstance(m, Model) and (m.kind != "folded" or m is findings.model)
+    ]
     for model in [*listed, *([findings.proposal] if findings.proposal else [])]:
         facts = details(model, by_number.get(model.parent or 0))
         rows.append(

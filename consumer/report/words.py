@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from online_model.columns import Columns
-from online_model.exploration import MIN_GROUP
 from online_model.spec import BLANK
 
 _MB_PER_GB: Final = 1000.0
@@ -20,13 +19,6 @@ _RARELY: Final = 0.25
 #: Spans of so many days are spoken of in years, and in months.
 _YEARS: Final = 730.0
 _MONTHS: Final = 90.0
-
-
-def shown(customers: float | None) -> int | None:
-    """A number of customers, or None if it tells of fewer than ten but not of nobody."""
-    if customers is None or 0 < customers < MIN_GROUP:
-        return None
-    return round(customers)
 
 
 def thousands(value: float) -> str:

@@ -182,6 +182,8 @@ class Restorer:
             yield kept
         too_old = None
         for number in self._numbers(partition):
+            if number == 0:  # of before the first commit, and empty: the whole input is as good
+                continue
             if number > audit.n:
                 _log.warning("snapshot is newer than the audit log", partition=partition, n=number)
                 continue
@@ -280,7 +282,7 @@ class Restorer:
             previous = self._around.model(audit.previous_version)
             if previous is not None:
                 state.previous = ActiveModel.of(previous, self._core.plan.columns)
-        elif active.model.kind == "folded":
+        elif not active.model.is_new_fit:
             # A model promoted since then starts a pass of its own.
             state.scan.begin_again(at)
 
@@ -294,7 +296,7 @@ class Restorer:
             for topic in (self._names.current, self._names.changes)
             if log.bounds(topic, partition)[0] > 0 or next(log.all_of(topic, partition), None) is not None
         ]
-        snapshots = self._numbers(partition)
+        snapshots = any(self._numbers(partition))  # number 0 follows no commit
         if outputs or snapshots or self._around.has_committed(partition):
             found = "a snapshot" if snapshots else "committed offsets"
             found = f"records in {outputs[0]}" if outputs else found

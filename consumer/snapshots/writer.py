@@ -189,9 +189,13 @@ class SnapshotWriter:
         return taken
 
     def _is_worth_it(self, partition: int, state: PartitionState, commits: dict[int, int]) -> bool:
-        """Whether there is anything, and something new since the last snapshot."""
-        n = commits.get(partition, 0)
-        return n > 0 and state.index.n > 0 and self._newest.get(partition) != n
+        """Whether anything is new since the last snapshot.
+
+        An empty partition has one too, also before its first commit (n = 0): whoever needs all customers
+        could not tell it from a partition whose snapshot is missing. It is empty once it is read to its end.
+        """
+        is_known = state.index.n > 0 or state.intake.is_at_end
+        return is_known and self._newest.get(partition) != commits[partition]
 
     def outcome(self) -> Taken | None:
         """The attempt that has ended since the last call, if one has."""

@@ -103,6 +103,11 @@ class Version:
             strategies=d["strategies"],
         )
 
+    @property
+    def is_new_fit(self) -> bool:
+        """Whether everybody is looked at again because of it: not for a scan that was learnt, or a name."""
+        return self.kind not in ("folded", "renamed")
+
     def scale(self, raw: Sequence[float]) -> list[float]:
         """Coordinates of raw values; NaN missing."""
         return [_scaled(value, *how) for value, how in zip(raw, self._how, strict=True)]

@@ -146,7 +146,7 @@ class PartitionCheck:
             older = [self.versions[v] for v in sorted(self.versions) if v < number]
             self._replica.book.use(version, older)
         previous = self._previous if audit.previous_version is None else audit.previous_version
-        unseen = unseen_before(audit, self._before, version.kind != "folded")
+        unseen = unseen_before(audit, self._before, version.is_new_fit)
         return Look(audit, version, self.versions.get(previous), unseen, live)
 
     # -- its input -----------------------------------------------------------------------------

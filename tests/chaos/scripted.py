@@ -8,6 +8,7 @@ records of every partition; until all of them have arrived it takes nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from consumer.models.log import ModelReader
 from consumer.restore import Restored, Restorer
 from online_model.engine import Engine, Step
 from online_model.model import Model
+from online_model.model_head import Version
 from online_model.poll import Poll
 from schemas.internal import AuditRecord, from_json
 from schemas.records import RawRecords
@@ -108,11 +110,12 @@ class ScriptedModels(ModelReader):
     progress: Progress
     _hidden: list[Model]
 
-    def read_to_end(self) -> list[Model]:
+    def read_to_end(self) -> Iterator[Version]:
         """Versions adopted by the commits that are in the audit log, or have been taken since."""
-        self._hidden = [*getattr(self, "_hidden", []), *super().read_to_end()]
+        read = [version for version in super().read_to_end() if isinstance(version, Model)]
+        self._hidden = [*getattr(self, "_hidden", []), *read]
         turn = self.progress.turn
-        return self._show(self._committed() if turn is None else turn)
+        return iter(self._show(self._committed() if turn is None else turn))
 
     def poll(self) -> list[Model]:
         """Versions that the commit just taken is the first under."""

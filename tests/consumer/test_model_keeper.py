@@ -14,8 +14,10 @@ from consumer.models import keeper as module
 from consumer.models.history import command
 from consumer.models.keeper import ModelKeeper
 from online_model.drift_rule import Alarm
-from online_model.model import Model
+from online_model.model import Model, Transition
+from online_model.model_json import to_json
 from online_model.plan import DAY_US
+from online_model.segment_history import SegmentHistory
 from tests.online_model.streams import T0
 from tests.online_model.tiny import model
 
@@ -30,10 +32,13 @@ class Coordinator:
         self.model = newest
         self.event_time_us = newest.created_us
         self.alarms: list[Alarm] = []
+        self.segments = SegmentHistory()
+        self.segments.adopt(newest)
 
     def adopt(self, adopted: Model) -> None:
         """Goes on from a version."""
         self.model = adopted
+        self.segments.adopt(adopted)
 
 
 @dataclass
@@ -148,6 +153,44 @@ def test_what_somebody_took_back_is_left_alone_for_a_day(scene: Scene) -> None:
     scene.at(6.1)
     scene.keeper.poll([])
     assert scene.child.begun == [ACT.text]
+
+
+def test_a_segment_is_renamed_once(scene: Scene) -> None:
+    """However often it is sent; the schedule goes on as before, and so does a recalibration under way."""
+    scene.keeper.poll([command("recalibrate")])
+    record = command("rename", segment_id="s2", name="Students")
+    outcome = scene.keeper.poll([record, record])
+    (made,) = outcome.models
+    assert (made.kind, made.segments[1].name, made.command) == ("renamed", "Students", record.id)
+    assert outcome.done == [record, record]
+    scene.keeper.adopted(made)
+    assert scene.keeper.poll([record]).models == []
+    assert scene.child.closed == 0
+    assert scene.keeper.calibrated_us == T0
+    refused = command("rename", segment_id="s1", name="students")
+    assert (scene.keeper.poll([refused]).models, scene.keeper.poll([refused]).done) == ([], [refused])
+
+
+def test_a_name_outlives_the_recalibration_that_was_under_way(scene: Scene) -> None:
+    """It was begun from the version with the old name."""
+    scene.keeper.poll([command("recalibrate")])
+    renaming = scene.keeper.poll([command("rename", segment_id="s2", name="Students")]).models[0]
+    scene.keeper.adopted(renaming)
+    moved = Transition("a test", ["s1", "s2"], ["s1", "s2"], [[1, 0], [0, 1]], 0.0, 1.0, 1.0)
+    scene.child.answer = Answer(to_json(model(2, transition=moved)))
+    (made,) = scene.keeper.poll([]).models
+    assert (made.version, made.kind) == (3, "recalibrated")
+    assert [segment.name for segment in made.segments] == ["s1", "Students"]
+
+
+def test_a_name_outlives_a_rollback(scene: Scene) -> None:
+    """Also that of a segment which is gone meanwhile."""
+    first = scene.coordinator.model
+    named = scene.keeper.poll([command("rename", segment_id="s2", name="Students")]).models[0]
+    scene.coordinator.adopt(model(3, ids=("s1", "s3")))
+    (made,) = scene.keeper.poll([command("rollback", first)]).models
+    assert named.segments[1].name == "Students"
+    assert [(s.id, s.name) for s in made.segments] == [("s1", "s1"), ("s2", "Students")]
 
 
 def test_a_command_that_cannot_be_carried_out_is_done(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumer.child import Answer, Child
+from consumer.child import Answer, Child, NotNow
 from consumer.config_sources import load_config
 from consumer.core import Core
 from consumer.models import snapshot_customers as module
@@ -23,10 +24,10 @@ from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter, writer
 from online_model.model_json import to_json
 from online_model.partition import PartitionState
 from online_model.plan import DAY_US
-from online_model.population import by_hash
+from online_model.population import by_hash, by_segment
 from online_model.state_columns import PartBuffer
 from tests.online_model.test_engine import history, play
-from tests.online_model.tiny import TINY, model
+from tests.online_model.tiny import TINY, World, model
 
 TOPICS = ("usage", "billing", "customer")
 INTERVAL_S = 60
@@ -65,6 +66,29 @@ def test_snapshots_show_what_the_workers_have(tmp_path: Path, monkeypatch: pytes
     for mine, theirs in zip(seen, own, strict=True):
         assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
     assert compared.shape == (0, 3)
+
+
+def test_an_empty_partition_is_none_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a snapshot without rows, which adds nobody; without one nothing is taken for empty."""
+    monkeypatch.setattr(writer, "CPU_SHARE", float("inf"))
+    world, _ = play(history(3), partitions=1)
+    customers, empty = world.engine.partitions[0], World(2).engine.partitions[1]
+    for topic in range(3):
+        empty.intake.mark_end(topic)
+    empty.intake.watermark_us = customers.watermark_us + 365 * DAY_US  # it follows the clock
+    states = {0: customers, 1: empty}
+    write(tmp_path / "both", states)
+    write(tmp_path / "one", {0: customers})
+    place = SnapshotPlace(str(tmp_path / "both"), "app", 2, TOPICS)
+    assert place.shares(TINY.spec.hash)[1].customers == 0
+    alone = Gathering(place, (0,), 1_000, by_segment).gather(TINY, lambda *_: None)
+    both = Gathering(place, (0, 1), 1_000, by_segment).gather(TINY, lambda *_: None)
+    for mine, theirs in zip((*both[0], both[1]), (*alone[0], alone[1]), strict=True):
+        assert np.asarray(mine).tobytes() == np.asarray(theirs).tobytes()
+    lacks = dataclasses.replace(place, uri=str(tmp_path / "one"))
+    assert set(lacks.shares(TINY.spec.hash)) == {0}
+    with pytest.raises(NotNow, match="partition 1 has no snapshot"):
+        Gathering(lacks, (0, 1), 1_000, by_segment).gather(TINY, lambda *_: None)
 
 
 @dataclass

@@ -90,6 +90,31 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path, state: PartitionState) 
         assert mine[: state.index.n].tobytes() == other[: state.index.n].tobytes(), name
 
 
+def test_an_empty_partition_has_a_snapshot_too(tmp_path: Path) -> None:
+    """Once it is read to its end, also before its first commit; nobody writes the same one again."""
+    store = SnapshotStore(str(tmp_path), "app")
+    made, clock = make(store)
+    nobody = World().engine.partitions[0]
+    for topic in range(3):
+        for _ in range(5):
+            assert turn(made, nobody, 0) is None
+            clock.now += 2.0
+        assert store.numbers(0) == []
+        nobody.intake.mark_end(topic)
+    for n in (0, 4):
+        taken = take(made, nobody, n)
+        assert (taken.problem, taken.n, taken.rows) == ("", n, 0)
+        clock.now += 2.0
+        assert turn(made, nobody, n) is None
+        clock.now += 2.0
+    made.close()
+    loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, TOPICS)
+    for n in store.numbers(0):
+        manifest, again = loader.take(0, n)
+        assert (manifest.first_n, again.index.n, again.watermark_us) == (n, 0, nobody.watermark_us)
+    loader.close()
+
+
 def test_a_snapshot_that_was_just_completed_survives_the_end(tmp_path: Path, state: PartitionState) -> None:
     """Closing, or losing the partition, before the loop has heard of it removes nothing."""
     for close in (True, False):

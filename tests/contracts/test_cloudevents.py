@@ -14,10 +14,12 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from cloudevents.core.exceptions import CloudEventValidationError
 
 from consumer import asyncapi
-from consumer.catalog_records import catalog_entries, catalog_headers
+from consumer.catalog_records import Catalog, CatalogTopic
 from consumer.change_records import ChangeRecords, Records
 from consumer.models.files import load_strategies
 from online_model.change_batch import Cause, Change, ChangeBatch
+from online_model.model import Model
+from online_model.segment_history import SegmentHistory
 from schemas import changes
 from schemas.outbox import Headers
 from tests.consumer.test_change_records import INPUTS, moved, named
@@ -32,6 +34,14 @@ def records_of(batch: ChangeBatch) -> Records:
     made = ChangeRecords(TINY.columns, load_strategies(None), INPUTS, "run-1", "/segmenter")
     made.learn(named(1, ("s1", "Light"), ("s2", "Heavy")))
     return made.of(batch, 3, WATERMARK_US, 1, live=True)
+
+
+def catalog_records(model: Model) -> list[tuple[bytes, bytes, Headers]]:
+    """The catalog as it is published beside `model`."""
+    history = SegmentHistory()
+    history.adopt(model)
+    catalog = Catalog(TINY.columns, load_strategies(None), history)
+    return CatalogTopic(catalog, "/segmenter", "run-1").records([model])
 
 
 def one(change: Change, cause: Cause, *, triggered: bool = False, customer: bytes = b"c-1") -> ChangeBatch:
@@ -94,10 +104,8 @@ def test_a_membership_is_a_cloud_event_and_its_end_a_tombstone() -> None:
 def test_catalog_entries_are_cloud_events() -> None:
     """One per segment, the fixed ones included, with the version's time."""
     model = replace(named(4, ("s1", "Light"), ("s2", "Heavy")), created_us=WATERMARK_US)
-    entries = catalog_entries(model, TINY.columns, load_strategies(None))
-    headers = catalog_headers(model, [key for key, _ in entries], "/segmenter", "run-1")
     ids = set()
-    for (key, value), header in zip(entries, headers, strict=True):
+    for key, value, header in catalog_records(model):
         event = event_of(key, value, header)
         assert event.get_type() == "org.telecom.segment.catalog.v1"
         assert event.get_time().isoformat() == TIME
@@ -108,7 +116,7 @@ def test_catalog_entries_are_cloud_events() -> None:
 
 def _headers_by_schema() -> list[tuple[str, Headers]]:
     model = replace(named(1, ("s1", "Light"), ("s2", "Heavy")), created_us=WATERMARK_US)
-    found = [("CatalogHeaders", catalog_headers(model, [b"s1"], "/segmenter", "run-1")[0])]
+    found = [("CatalogHeaders", catalog_records(model)[0][2])]
     for batch in BATCHES.values():
         made = records_of(batch)
         found.append(("ChangedHeaders", made.change_headers[0]))

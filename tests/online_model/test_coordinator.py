@@ -53,6 +53,23 @@ def test_a_scan_is_folded_when_every_partition_has_reported_it() -> None:
     assert to_json(first) == to_json(second)
 
 
+def test_a_version_tells_how_many_customers_are_where() -> None:
+    """By the nearest centroid, dormant and unclassified, over all partitions; each counts once."""
+    c = coordinator(partitions=2)
+    for partition, (rows, dormant, unclassified) in enumerate([(10, 3, 1), (20, 0, 2)]):
+        seen = statistics(1.0, rows)
+        seen.totals[:2] += (dormant + unclassified, dormant + unclassified)
+        seen.dormant[0] = dormant
+        made = c.offer(Report(partition, 5, 1, seen))
+    assert made is not None
+    assert made.observed is not None
+    assert made.observed.members == [30, 0, 3, 3]
+    assert sum(made.observed.members) == made.observed.rows
+    assert c.segments.members == {"s1": 30, "s2": 0, "dormant": 3, "unclassified": 3}
+    back = from_json(to_json(made)).observed
+    assert back == made.observed
+
+
 def test_what_is_stale_counts_nothing() -> None:
     """Reports of another version, and of scans already folded, are ignored."""
     c = coordinator()

@@ -26,12 +26,15 @@ from online_model.model import (
     Segment,
     origin_of,
 )
+from online_model.model_head import read_head
 from online_model.model_json import from_json, to_json
 from tests.online_model.populations import Float64Array, model
 
 MODEL = model()
 #: Written before versions knew their origin.
 OLD = Path(__file__).parents[1] / "golden" / "models.before-origin.ndjson"
+#: Written before versions knew the standing of their segments and the sizes that a scan has seen.
+BEFORE_STANDING = OLD.with_name("models.before-standing.ndjson")
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -134,6 +137,38 @@ def test_records_of_before_the_origin_are_read() -> None:
     assert (calibrated.reference.silhouette, calibrated.observed) == (None, None)
     assert origin_of(folded) is None
     assert from_json(to_json(folded)).reference.origin is None
+
+
+def test_records_of_before_the_standing_are_read() -> None:
+    """Nothing is known of it, and the history goes on with them."""
+    calibrated, folded, described = map(from_json, BEFORE_STANDING.read_bytes().splitlines())
+    assert {segment.standing for model in (calibrated, folded, described) for segment in model.segments} == {
+        None
+    }
+    assert described.segments[0].profile is not None
+    assert folded.observed is not None
+    assert (folded.observed.rows, folded.observed.members) == (3000, [])
+    assert to_json(from_json(to_json(folded))) == to_json(folded)
+
+
+@pytest.mark.parametrize("path", [OLD, BEFORE_STANDING])
+def test_a_head_is_the_top_of_a_model(path: Path) -> None:
+    """The same fields with the same values, of old records and of those of today."""
+    for record in (*path.read_bytes().splitlines(), to_json(MODEL), to_json(replace(MODEL, kind="renamed"))):
+        model, head = from_json(record), read_head(record)
+        for name in ("version", "parent", "created_us", "kind", "spec_hash", "k", "is_new_fit", "covers"):
+            assert getattr(head, name) == getattr(model, name), name
+        assert (head.strategies, head.transition, head.observed) == (
+            model.strategies,
+            model.transition,
+            model.observed,
+        )
+        assert head.weights == model.weights.tolist()
+        assert head.lineage == list(model.lineage)
+        assert [(s.id, s.name) for s in head.segments] == [(s.id, s.name) for s in model.segments]
+        assert head.quality.silhouette == model.quality.silhouette
+    with pytest.raises(ModelError, match="not a model record"):
+        read_head(b"{}")
 
 
 def test_the_origin_outlives_folds_and_json() -> None:

@@ -15,6 +15,7 @@ from online_model.decision import Candidates, decide
 from online_model.engine import Pass
 from online_model.evaluate import evaluate
 from online_model.fold import ScanStatistics, add_rows, empty
+from online_model.model import DORMANT_CODE
 from online_model.scaler import apply as scale
 from online_model.scan import KEYS, Progress, Scan, rows_between, slice_keys, slice_rows
 from online_model.separation import add_separation
@@ -191,6 +192,8 @@ def at_one_look(world: World) -> ScanStatistics:
     label = np.where(found.target >= 0, found.nearest, np.int16(-1)).astype(np.int16)
     add_rows(out, active.gauge, seen.raw, x, label, found.d2)
     add_separation(out, label, found.d2, found.d2_second)
+    out.dormant[0] = (found.target == DORMANT_CODE).sum()
+    assert sum(out.members) == len(rows)
     return out
 
 

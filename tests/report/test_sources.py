@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -78,6 +80,28 @@ def test_a_replay_is_reported_without_kafka(replayed: Path, tmp_path: Path) -> N
     assert "<h2>Segment cards</h2>" in page
 
 
+def test_the_report_and_the_catalog_say_the_same(replayed: Path, tmp_path: Path) -> None:
+    """Size, separation, nearest segment and typical customer of a model that was just fitted."""
+    config = load_config(None, {}, {"model.spec": str(replayed / "spec.yaml")})
+    report = make(ReportOptions(config, tmp_path / "calls.html", replay=replayed / "out"))
+    table = pd.read_parquet(report.tables / "segments.parquet").set_index("segment_id")
+    entries = [
+        entry for entry in json.loads((replayed / "out" / "catalog.json").read_bytes()) if entry["profile"]
+    ]
+    names = {entry["segment_id"]: entry["name"] for entry in entries}
+    assert len(entries) == 2
+    for entry in entries:
+        row = table.loc[entry["segment_id"]]
+        assert (row["segment"], row["customers"]) == (entry["name"], entry["customers"])
+        assert row["separation"] == pytest.approx(entry["separation"], abs=1e-4)
+        assert row["border_share"] == pytest.approx(entry["border_share"], abs=1e-4)
+        assert row["nearest"] == names[entry["nearest"]]
+        assert entry["trend"] is None
+        assert entry["typical_customer"]
+        for value in entry["typical_customer"]:
+            assert f"{value['value']:g}" in report.html
+
+
 def test_a_replay_of_a_month_counts_the_same_moves(month: Month, made: Made, tmp_path: Path) -> None:
     """The change events say what the snapshots say: each customer's last move."""
     scene = month.scene
@@ -130,13 +154,19 @@ def a_directory(config: Config, folder: Path) -> ReportOptions:
     return ReportOptions(config, folder)
 
 
-def a_damaged_snapshot(config: Config, folder: Path) -> ReportOptions:
-    """Shorter than its manifest says."""
-    changed = multiply(config, folder / "damaged", 300)
-    store = SnapshotStore(changed.snapshots.uri, changed.app.name)
-    file = store.manifest(1, 5).file
-    path = folder / "damaged" / changed.app.name / "partition=1" / file
+def damage(config: Config, partition: int, number: int) -> None:
+    """Makes the file of a snapshot shorter than its manifest says."""
+    store = SnapshotStore(config.snapshots.uri, config.app.name)
+    file = store.manifest(partition, number).file
+    path = Path(config.snapshots.uri) / config.app.name / f"partition={partition}" / file
     path.write_bytes(path.read_bytes()[:-1])
+
+
+def damaged_snapshots(config: Config, folder: Path) -> ReportOptions:
+    """All of them."""
+    changed = multiply(config, folder / "damaged", 300)
+    for partition in range(3):
+        damage(changed, partition, 5)
     return ReportOptions(changed, folder / "x.html")
 
 
@@ -146,7 +176,7 @@ def a_damaged_snapshot(config: Config, folder: Path) -> ReportOptions:
         (no_snapshots, ("there are none", "snapshots.uri and app.name")),
         (another_specification, ("the model is of specification", "--spec FILE")),
         (a_directory, ("is a directory", "--out report.html")),
-        (a_damaged_snapshot, ("partition 1 cannot be read: it has", "run the report again")),
+        (damaged_snapshots, ("partition 1 is left out", "n=5 that cannot be read: it has")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -176,6 +206,49 @@ def test_a_partition_without_a_snapshot_is_named(month: Month, tmp_path: Path) -
     assert "partition 1 has no snapshot" in report.html
     assert "partition 2 has a manifest n=5 that cannot be read" in report.html
     assert len(pd.read_parquet(report.tables / "freshness.parquet")) == 1
+
+
+def newer(config: Config, partition: int) -> None:
+    """A snapshot after commit 9 beside the one after commit 5: the same rows in a file of its own."""
+    store = SnapshotStore(config.snapshots.uri, config.app.name)
+    manifest = store.manifest(partition, 5)
+    folder = Path(config.snapshots.uri) / config.app.name / f"partition={partition}"
+    shutil.copy(folder / manifest.file, folder / "9-newer.parquet")
+    store.publish(msgspec.structs.replace(manifest, n=9, file="9-newer.parquet"))
+
+
+def test_an_older_snapshot_stands_in_for_a_damaged_one(month: Month, tmp_path: Path) -> None:
+    """As in a restore: the same report as if the damaged one had not been, and the page says so."""
+    config = multiply(month.scene.config, tmp_path / "some", 300)
+    plain = make(ReportOptions(config, tmp_path / "plain.html", models=month.scene.models))
+    newer(config, 1)
+    newer(config, 2)
+    damage(config, 1, 9)
+    report = make(ReportOptions(config, tmp_path / "some.html", models=month.scene.models))
+    said = "partition 1 has a snapshot n=9 that cannot be read: it has"
+    assert said in report.html
+    assert "the older one n=5 stands in for it" in report.html
+    assert any(line.startswith(said) for line in report.said)
+    assert "partition 2 has" not in report.html
+    for table in ("segments", "moves", "profiles", "freshness"):
+        mine, theirs = (pd.read_parquet(made.tables / f"{table}.parquet") for made in (report, plain))
+        pd.testing.assert_frame_equal(mine, theirs)
+
+
+def test_a_partition_that_cannot_be_read_is_left_out_whole(month: Month, tmp_path: Path) -> None:
+    """Also where the damage is found after some of its rows were counted."""
+    config = multiply(month.scene.config, tmp_path / "some", 30_000)
+    store = SnapshotStore(config.snapshots.uri, config.app.name)
+    whole = store.manifest(1, 5)
+    first, last = whole.parts
+    short = msgspec.structs.replace(last, rows=last.rows - 1)
+    store.publish(msgspec.structs.replace(whole, rows=whole.rows - 1, parts=[first, short]))
+    report = make(ReportOptions(config, tmp_path / "some.html", models=month.scene.models))
+    assert "partition 1 is left out: none of its snapshots can be read" in report.html
+    others = pd.read_parquet(report.tables / "freshness.parquet")
+    assert others["part"].tolist() == ["partition 0", "partition 2"]
+    segments = pd.read_parquet(report.tables / "segments.parquet")
+    assert segments["customers"].sum() <= 20_000
 
 
 @pytest.mark.parametrize(
