@@ -58,6 +58,14 @@ class Engine:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
+    def has_read_to(self, ends: dict[tuple[str, int], int]) -> bool:
+        """Whether it has taken everything before `ends`."""
+        with sqlite3.connect(self.database) as store:
+            rows = store.execute("SELECT topic, part, next FROM positions").fetchall()
+        store.close()
+        at = {(topic, part): offset for topic, part, offset in rows}
+        return all(at.get(place, 0) >= end for place, end in ends.items())
+
     @property
     def messages(self) -> list[dict[str, Any]]:
         """What was handed over, as often as it was."""
