@@ -111,7 +111,7 @@ def ids(seed: int, sizes: Sizes) -> list[str]:
         *(f"mutant:{name}" for name in sizes.mutants),
         *[chain.id for chain in chains(seed, sizes.rounds, sizes.inputs)][: sizes.chains],
         *(f"storm:{seed * 1000 + number}" for number in range(sizes.storms)),
-        *(f"followed:{seed * 1000 + 200 + number}" for number in range(sizes.followed)),
+        *(f"followed:{seed * 1000 + 201 + number}" for number in range(sizes.followed)),
         *(f"wide:{seed * 1000 + 500 + number}" for number in range(sizes.wide)),
     ]
 

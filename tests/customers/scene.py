@@ -121,7 +121,10 @@ class Scene:
 
     @contextmanager
     def traffic(self) -> Iterator[None]:
-        """New customers in every partition, three times a second."""
+        """New customers in every partition, three times a second, who also call customer care.
+
+        So segments stay open as long as they may, with the erasure in one of them.
+        """
         over = threading.Event()
 
         def loop() -> None:
@@ -130,9 +133,12 @@ class Scene:
                 number += 1
                 now = format_time(time.time_ns() // 1000)
                 names = [f"new-{number}-{n}" for n in range(4 * PARTITIONS)]
-                base = {"event_time": now, "type": "sms", "count": 1}
-                events = [base | {"event_id": name, "customer_id": name} for name in names]
-                self.world.send([(self.world.names.usage, event) for event in events])
+                text = {"event_time": now, "type": "sms", "count": 1}
+                call = {"event_time": now, "type": "care_contact", "channel": "phone"}
+                for topic, event in ((self.world.names.usage, text), (self.world.names.customer, call)):
+                    self.world.send(
+                        [(topic, event | {"event_id": name, "customer_id": name}) for name in names]
+                    )
 
         thread = threading.Thread(target=loop, name="traffic")
         thread.start()
