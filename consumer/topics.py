@@ -134,7 +134,8 @@ def shapes(names: TopicNames) -> tuple[TopicShape, ...]:
             for name in names.inputs
         ),
         TopicShape(names.changes, None, stream),
-        TopicShape(names.current, None, table),
+        # A day after an erasure the broker compacts, whatever share of the topic has changed.
+        TopicShape(names.current, None, table | {"max.compaction.lag.ms": str(_DAY_MS)}),
         # The audit keeps every record for a week, so that each decision of it can be re-derived.
         TopicShape(names.audit, None, table | large | {"min.compaction.lag.ms": str(_WEEK_MS)}),
         TopicShape(names.dlq, None, stream | large),

@@ -285,6 +285,13 @@ class IdIndex:
         """Overwrites the id bytes of `row`; the row stays taken but no id leads to it any more."""
         place = int(self._places[row])
         start, length = place >> 16, place & 0xFFFF
+        mask = len(self._table) - 1
+        slot = int(self.hashes[row]) & mask
+        while self._table[slot] != EMPTY:
+            if int(self._table[slot]) & 0xFFFFFFFF == row:
+                self._table[slot] = row  # stays taken, without its bits of the hash
+                break
+            slot = (slot + 1) & mask
         self._arena[start : start + length] = 0
         self._places[row] = start << 16  # length 0: no id is empty, so nothing matches
         self.hashes[row] = 0  # made without a key: it would find the id again among all phone numbers

@@ -62,10 +62,10 @@ class TmfMemory:
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 
-    def forget(self, customer: str) -> None:
-        """Takes away what is known of a customer."""
+    def forget(self, customer: str) -> int:
+        """Takes away what is known of a customer; how many resources that was."""
         try:
-            self._base.execute("DELETE FROM resource WHERE customer = ?", (customer,))
+            return self._base.execute("DELETE FROM resource WHERE customer = ?", (customer,)).rowcount
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 

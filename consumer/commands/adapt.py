@@ -9,8 +9,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from consumer.commands.common import BootstrapOption, ConfigOption, SetOption, load_config
-from consumer.errors import DataError
+from consumer.commands.common import BootstrapOption, ConfigOption, SetOption, load_config, write_json
+from consumer.errors import ConfigError, DataError
 
 app = typer.Typer(help="Other formats as events of the contract.", no_args_is_help=True)
 
@@ -18,8 +18,8 @@ app = typer.Typer(help="Other formats as events of the contract.", no_args_is_he
 @app.command("tmf")
 def adapt_tmf(  # noqa: PLR0913 - one parameter per option
     files: Annotated[
-        list[str], typer.Argument(metavar="FILES...", help="NDJSON, or a JSON array; - is stdin.")
-    ],
+        list[str] | None, typer.Argument(metavar="FILES...", help="NDJSON, or a JSON array; - is stdin.")
+    ] = None,
     config: ConfigOption = None,
     bootstrap: BootstrapOption = None,
     sets: SetOption = None,
@@ -35,12 +35,21 @@ def adapt_tmf(  # noqa: PLR0913 - one parameter per option
     mapping: Annotated[
         Path | None, typer.Option(help="Names, units and states (default: the built-in mapping).")
     ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(metavar="CUSTOMER", help="Erase a customer from --state instead; reads no files."),
+    ] = None,
 ) -> None:
     """TM Forum usage (TMF635), customer bills (TMF678) and customer events (TMF629).
 
     A usage that is rated again becomes a signed correction, a bill that changes a credit note; what says
     nothing new becomes nothing.
     """
+    if forget is not None:
+        _forget(forget, state, files)
+        return
+    if not files:
+        raise ConfigError("adapt tmf has nothing to read", "give files, or - for stdin")
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     import structlog
 
@@ -55,6 +64,23 @@ def adapt_tmf(  # noqa: PLR0913 - one parameter per option
         sink = KafkaSink(settings) if kafka else NdjsonSink(_create(out, opened))
         adapt_files(adapter, files, sink, refused)
     structlog.get_logger("adapt").info("adapted", **adapter.counts)
+
+
+def _forget(customer: str, state: Path | None, files: list[str] | None) -> None:
+    """What later versions of the customer's resources would be compared with; the topics are not touched."""
+    from consumer.adapters import TmfMemory
+
+    if state is None or files:
+        raise ConfigError(
+            "--forget erases a customer from a state file",
+            "give --state and --forget, and no files",
+        )
+    if not state.is_file():
+        raise DataError(f"there is no state file {state}", "give the file that --state named before")
+    with TmfMemory(str(state)) as memory:
+        erased = memory.forget(customer)
+        memory.save()
+    write_json({"state": str(state), "erased": erased})
 
 
 def _create(name: str, opened: ExitStack) -> BinaryIO:

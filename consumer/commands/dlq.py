@@ -174,9 +174,9 @@ def _print_outcome(plan: ReplayPlan, dry_run: bool, sent: list[dict[str, Any]], 
 
 
 def _words(why: str) -> str:
-    from consumer.dead_letters.replay import NO_ORIGIN, SENT_BEFORE
+    from consumer.dead_letters.replay import ERASED, NO_ORIGIN, SENT_BEFORE
 
-    return why if why in (SENT_BEFORE, NO_ORIGIN) else f"left: would be refused again ({why})"
+    return why if why in (SENT_BEFORE, NO_ORIGIN, ERASED) else f"left: would be refused again ({why})"
 
 
 def _selection(

@@ -23,6 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from consumer.config import Config
 from consumer.core import Core
+from consumer.dead_letters.erased import Erased
 from consumer.dead_letters.ledger import Ledger, entry_name
 from consumer.dead_letters.letter import Letter
 from consumer.errors import Fenced, StateUnknown
@@ -47,12 +48,15 @@ REPLAYED_FROM: Final = "segmenter_replayed_from"
 
 SENT_BEFORE: Final = "sent before"
 NO_ORIGIN: Final = "origin unknown"
+ERASED: Final = "customer erased"
+#: What is not sent whatever the command is told.
+_NEVER_SENT: Final = (NO_ORIGIN, ERASED)
 
 
 @dataclass(slots=True)
 class ReplayPlan:
-    """What a replay does: `sends` letters, `leaves` others, for reasons of which `NO_ORIGIN`, `SENT_BEFORE`
-    and the codes of `schemas.rejects.Reason` are known; both count by (topic, reason of the letter).
+    """What a replay does: `sends` letters, `leaves` others, for reasons of which `NO_ORIGIN`, `SENT_BEFORE`,
+    `ERASED` and the codes of `schemas.rejects.Reason` are known; both count by (topic, reason of the letter).
     """
 
     sends: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -81,8 +85,11 @@ class Judge:
     `watermarks`: by partition, us, where one is known.
     """
 
-    def __init__(self, core: Core, names: TopicNames, now_us: int, watermarks: dict[int, int]) -> None:
+    def __init__(
+        self, core: Core, names: TopicNames, now_us: int, watermarks: dict[int, int], erased: Erased
+    ) -> None:
         self._core = core
+        self._erased = erased
         self._topics = {topic: code for code, topic in enumerate(names.inputs)}
         self._latest_us = now_us + core.engine.settings.max_future_us
         self._watermarks = watermarks
@@ -100,10 +107,15 @@ class Judge:
             np.arange(len(known), dtype=np.int64),
         )
         batch, rejects = self._core.decoder.decode(raw)
+        times = [letters[i].time_ms * 1000 for i in known]
         for at, reason in zip(rejects.offset.tolist(), rejects.reasons, strict=True):
             verdicts[known[at]] = reason.value
         for event, at in enumerate(batch.offset.tolist()):
+            times[at] = int(batch.event_time_us[event])
             verdicts[known[at]] = self._clock(batch, event, letters[known[at]].key or b"")
+        for i, time_us in zip(known, times, strict=True):
+            if self._erased.covers(letters[i].key, time_us):
+                verdicts[i] = ERASED
         return verdicts
 
     def _clock(self, batch: EventBatch, event: int, key: bytes) -> str:
@@ -119,13 +131,16 @@ class Judge:
 class Replay:
     """One run of the command. `close` it; `BrokerUnreachable`, `Fenced` and `StateUnknown` may be raised.
 
-    With `anyway` also what would be refused again is sent.
+    With `anyway` also what would be refused again is sent. What was of a customer before their erasure is
+    not: it would be in the input topics for as long again.
     """
 
     def __init__(self, config: Config, core: Core, now_us: int, *, anyway: bool = False) -> None:
         self._config = config
         self._names = TopicNames.with_prefix(config.topics.prefix)
-        self._judge = Judge(core, self._names, now_us, self._watermarks(core.partition_count))
+        erased = Erased.of(config, core.plan.spec.name)
+        watermarks = self._watermarks(core.partition_count)
+        self._judge = Judge(core, self._names, now_us, watermarks, erased)
         self._now_us = now_us
         self._anyway = anyway
         self._ledger = Ledger(config)
@@ -156,7 +171,7 @@ class Replay:
             for letter, refusal in zip(block, self._judge.refusals(block), strict=True):
                 if entry_name(letter) in sent:
                     plan.leave(letter, SENT_BEFORE)
-                elif refusal and (refusal == NO_ORIGIN or not self._anyway):
+                elif refusal and (refusal in _NEVER_SENT or not self._anyway):
                     plan.leave(letter, refusal)
                 else:
                     plan.sends[letter.topic, letter.reason] += 1

@@ -11,6 +11,7 @@ moment and goes on where it was.
 2. From then on both topics are followed. A change and its current record are of one transaction, so before
    changes are acted on the current topic is read to its end: nobody gets a message who has left or was erased
    meanwhile. A null record ends a membership, and erases what is kept here; an erasure tells nothing else.
+   Whoever comes back begins a life in which changes of the one before, read late, count for nothing.
 3. A message is made of a change that is `actionable`, if the customer consents to profiling. The control
    group of a strategy is written down, and left alone. Messages wait in the file until they are handed over.
 """
@@ -115,6 +116,7 @@ class CampaignEngine:
 
     def __init__(self, settings: dict[str, Any], database: Path, prefix: str = "") -> None:
         self._store = sqlite3.connect(database)
+        self._store.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only let go
         self._store.executescript(TABLES)
         self._changes = TopicReader(settings, prefix + CHANGES)
         self._current = TopicReader(settings, prefix + CURRENT)
@@ -182,6 +184,9 @@ class CampaignEngine:
         if record is not None:
             row = (customer, record["segment"]["id"], record["seq"], json.dumps(record))
             self._store.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)", row)
+            if record["previous_segment"] is None:  # a life begins: nothing before this change is news
+                before = (customer, record["seq"] - 1, _time(record))
+                self._store.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", before)
             return
         self._store.execute("DELETE FROM members WHERE customer = ?", (customer,))
         self._store.execute("DELETE FROM seen WHERE customer = ?", (customer,))
@@ -189,11 +194,12 @@ class CampaignEngine:
 
     def _change(self, customer: str, change: Record) -> None:
         """Acts on a change that has not been seen, of a customer who is still there."""
-        if not self._store.execute("SELECT 1 FROM members WHERE customer = ?", (customer,)).fetchone():
+        member = self._store.execute("SELECT seq FROM members WHERE customer = ?", (customer,)).fetchone()
+        if member is None or change["seq"] > member[0]:  # gone, or of a life before this one
             return
-        row = self._store.execute("SELECT seq, at FROM seen WHERE customer = ?", (customer,)).fetchone()
-        # `seq` begins again after an erasure, later than before.
-        if row is not None and change["seq"] <= row[0] and _time(change) <= row[1]:
+        row = self._store.execute("SELECT at, seq FROM seen WHERE customer = ?", (customer,)).fetchone()
+        # `seq` begins again after an erasure, later than before: time goes first.
+        if row is not None and (_time(change), change["seq"]) <= row:
             return
         self._note(customer, change)
         strategy = change["strategy"]

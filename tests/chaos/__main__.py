@@ -1,7 +1,8 @@
 """`python -m tests.chaos`: kills, storms and mutants, with a ledger that an interrupted run goes on from.
 
-Every run has an id (`chain:SEED:NUMBER`, `storm:SEED`, `wide:SEED`: a storm on three brokers, `mutant:NAME`,
-`scenario:NAME`); `--only ID` with the same `--seed` replays one.
+Every run has an id (`chain:SEED:NUMBER`, `storm:SEED`, `followed:SEED`: a storm with subscribers,
+`wide:SEED`: a storm on three brokers, `mutant:NAME`, `scenario:NAME`); `--only ID` with the same `--seed`
+replays one.
 """
 
 from __future__ import annotations
@@ -29,19 +30,23 @@ from tests.chaos.storm import WEIGHTS, WIDE, Storm
 MIN_KILLS: Final = 200
 MIN_FAILPOINTS: Final = 30
 MIN_STORMS: Final = 50
+#: Kinds of random runs.
+_STORMS: Final = ("storm", "followed", "wide")
 #: A run in which nothing happened is tried again with another draw.
 _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much to do: deaths per failpoint, random runs on one broker and on three (`wide`), inputs.
+    """How much to do: deaths per failpoint, random runs: on one broker, with subscribers (`followed`) and on
+    three brokers (`wide`); inputs.
 
     Mutants and scenarios by name.
     """
 
     rounds: int
     storms: int
+    followed: int
     wide: int
     inputs: int
     mutants: tuple[str, ...]
@@ -49,9 +54,9 @@ class Sizes:
     chains: int = 1000
 
 
-FULL: Final = Sizes(5, 45, 10, 3, tuple(MUTANTS), tuple(SCENARIOS))
+FULL: Final = Sizes(5, 35, 10, 10, 3, tuple(MUTANTS), tuple(SCENARIOS))
 SHORT: Final = Sizes(
-    1, 2, 0, 1, ("offset_plus_one", "no_payload_retry", "published_not_reread"), ("abort",), 3
+    1, 1, 1, 0, 1, ("offset_plus_one", "no_payload_retry", "published_not_reread"), ("abort",), 3
 )
 
 
@@ -90,8 +95,9 @@ def run_one(stage: Stage, id: str, seed: int, sizes: Sizes) -> Verdict:
     kind, _, name = id.partition(":")
     if kind == "chain":
         return next(chain for chain in chains(seed, sizes.rounds, sizes.inputs) if chain.id == id).run(stage)
-    if kind in ("storm", "wide"):
-        return Storm(int(name), sizes.inputs, WIDE if kind == "wide" else WEIGHTS).run(stage)
+    if kind in _STORMS:
+        weights = WIDE if kind == "wide" else WEIGHTS
+        return Storm(int(name), sizes.inputs, weights, followed=kind == "followed").run(stage)
     if kind == "scenario":
         return SCENARIOS[name](stage, 1, "")
     return SCENARIOS[MUTANTS[name].scenario](stage, 1, name)
@@ -105,6 +111,7 @@ def ids(seed: int, sizes: Sizes) -> list[str]:
         *(f"mutant:{name}" for name in sizes.mutants),
         *[chain.id for chain in chains(seed, sizes.rounds, sizes.inputs)][: sizes.chains],
         *(f"storm:{seed * 1000 + number}" for number in range(sizes.storms)),
+        *(f"followed:{seed * 1000 + 201 + number}" for number in range(sizes.followed)),
         *(f"wide:{seed * 1000 + 500 + number}" for number in range(sizes.wide)),
     ]
 
@@ -144,7 +151,7 @@ def summary(ledger: Ledger, wanted: list[str], full: bool) -> dict[str, Any]:
     mutants = [e for e in entries if e["id"].startswith("mutant:")]
     runs = [e for e in entries if not e["id"].startswith("mutant:")]
     traps = Counter(fault.split()[0] for e in runs for fault in e["faults"] if fault.endswith(" kill"))
-    storms = [e for e in runs if e["id"].startswith(("storm:", "wide:"))]
+    storms = [e for e in runs if e["id"].partition(":")[0] in _STORMS]
     other = Counter(fault for e in storms for fault in e["faults"] if " " not in fault)
     found: dict[str, Any] = {
         "runs": len(runs),
@@ -153,6 +160,7 @@ def summary(ledger: Ledger, wanted: list[str], full: bool) -> dict[str, Any]:
         "failpoints": len(traps),
         "storms": sum(e["verdict"] == "pass" for e in storms),
         "storms_on_three_brokers": sum(e["id"].startswith("wide:") for e in storms),
+        "storms_with_subscribers": sum(e["id"].startswith("followed:") for e in storms),
         "storm_faults": dict(sorted(other.items())),
         "failed": [e["id"] for e in runs if e["verdict"] == "fail"],
         "void": [e["id"] for e in runs if e["verdict"] == "void"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from confluent_kafka import Producer
@@ -41,12 +42,19 @@ DAYS: Final = 34
 COMMITS: Final = 40
 #: First commits under versions 1, 2 and 3.
 ADOPTED: Final = (0, 14, 27)
+#: One customer in so many is erased (events that come later begin a new life), another one withdraws their
+#: consent and gives it again, another one says nothing about it any more.
+_EVERY: Final = 25
+_ERASED, _WITHDRAWN, _UNASKED = 7, 12, 17
+#: Quarters of days after the start; the erasures are a day apart.
+_DEPARTURES: Final = 4 * 19
+_RETURNS: Final = 4 * 27
 _EVENT_TIME: Final = re.compile(rb'"event_time": ?"([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
 class InputSet:
-    """Input topics behind `prefix`, their ends, and what runs on them are given."""
+    """Input topics behind `prefix`, their ends, who is erased in them, and what runs on them are given."""
 
     seed: int
     prefix: str
@@ -54,6 +62,7 @@ class InputSet:
     end_us: int
     times_us: list[list[list[int]]]
     models: list[Model]
+    erased: frozenset[bytes]
 
     @property
     def ends(self) -> list[list[int]]:
@@ -90,7 +99,8 @@ def make_inputs(bootstrap: str, seed: int, prefix: str, replication: int = 1) ->
     _send(config, names, source)
     raw, times = _read(config, names)
     models = _models(config, raw, source.settings.end_us)
-    return InputSet(seed, prefix, names, source.settings.end_us, times, models)
+    erased = frozenset(bytes(key) for n, key in enumerate(source.population.keys) if n % _EVERY == _ERASED)
+    return InputSet(seed, prefix, names, source.settings.end_us, times, models, erased)
 
 
 def _send(config: Config, names: TopicNames, source: Simulation) -> None:
@@ -113,6 +123,8 @@ def _send(config: Config, names: TopicNames, source: Simulation) -> None:
             for number in range(3 * PARTITIONS):  # enough for one in each partition, nearly always
                 key = people[(at_us // quarter_us * 3 * PARTITIONS + number) % len(people)]
                 producer.produce(names.customer, _contact(key, at_us, number), key)
+            for key, body in _departures(people, at_us, (at_us - source.settings.start_us) // quarter_us):
+                producer.produce(names.customer, json.dumps(body).encode(), key)
             at_us += quarter_us
         for i in range(row, chunk.n):
             producer.produce(topics[chunk.topic[i]], chunk.value[i], chunk.key[i])
@@ -128,6 +140,23 @@ def _contact(key: bytes, at_us: int, number: int) -> bytes:
         "channel": "phone",
     }
     return json.dumps(body).encode()
+
+
+def _departures(people: list[bytes], at_us: int, quarter: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Erasures, and what customers say about their consent."""
+    day, first = divmod(quarter - _DEPARTURES, 4)
+    if first or not day >= 0:
+        return
+    for n, key in enumerate(people):
+        kind, group = n % _EVERY, n // _EVERY
+        said: dict[str, Any] = {"event_id": f"{kind}-{at_us}", "customer_id": key.decode()}
+        said["event_time"] = format_time(at_us)
+        if kind == _ERASED and group % 6 == day:
+            yield key, said | {"type": "forget"}
+        elif kind == _UNASKED and group % 6 == day:
+            yield key, said | {"type": "profile", "consent_profiling": None}
+        elif kind == _WITHDRAWN and quarter in (_DEPARTURES, _RETURNS):
+            yield key, said | {"type": "profile", "consent_profiling": quarter == _RETURNS}
 
 
 def _read(config: Config, names: TopicNames) -> tuple[RawRecords, list[list[list[int]]]]:

@@ -57,9 +57,10 @@ def judge(run: Run, verdict: Verdict) -> None:
     if run.options.calm:
         ended = [c.code for c in run.children if c.code not in (ExitCode.OK, -signal.SIGKILL)]
         verdict.problems += [f"a worker ended by itself with code {code}" for code in ended]
-    verdict.problems += invariants(outcome, run.inputs.ends)
+    verdict.problems += invariants(outcome, run.inputs.ends, run.inputs.erased)
     verdict.problems += same_readers(run.observer, outcome)
-    expected = run.stage.expected(run.inputs.seed, run.options.n_models if run.options.scripted else 1)
+    n_models = run.options.n_models if run.options.scripted else 1
+    expected = run.stage.expected(run.inputs.seed, n_models, run.options.news)
     if run.options.several or not run.options.scripted:
         outcome.state.update(_checked(run, outcome.state, verdict))
     if run.options.scripted:

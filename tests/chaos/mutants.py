@@ -39,13 +39,8 @@ from online_model.partition import Applied, PartitionState
 from online_model.state_columns import Extent
 from schemas.internal import AuditRecord
 from schemas.records import RawRecords
-
-
-def patch(owner: Any, name: str, value: Any) -> None:
-    """Puts `value` in the place of what `owner` calls `name`."""
-    if not hasattr(owner, name):
-        raise AttributeError(f"{owner} has no {name}: the product has changed, so must this")
-    setattr(owner, name, value)
+from tests.chaos.engine_mutants import ENGINE_MUTANTS
+from tests.chaos.patching import patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,4 +340,5 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "kept_is_current": Mutant("replays nothing on kept memory", "comes_back", _kept_is_current),
     "numbering_slips": Mutant("numbers a commit twice after a restart", "kills", _counts_again),
+    **{name: Mutant(what, "campaigns", apply) for name, (what, apply) in ENGINE_MUTANTS.items()},
 }

@@ -3,7 +3,7 @@
 Each is a process of its own with its own clients: nothing that a client or a thread needs exists before the
 fork. Importing and loading the kernels anew would take longer than what is tested.
 
-    parent -> {"id": 1, "argv": [...], "env": {...}, "log": path}     one line each
+    parent -> {"id": 1, "program": "worker", "argv": [...], "env": {...}, "log": path}     one line each
     nursery -> {"id": 1, "pid": 17} ... {"pid": 17, "code": -9}
 """
 
@@ -92,13 +92,13 @@ class Nursery:
             child.code = code
             child.ended.set()
 
-    def start(self, argv: list[str], env: dict[str, str], log: Path) -> Child:
-        """Starts `segmenter` with `argv`; its output goes to `log`."""
+    def start(self, argv: list[str], env: dict[str, str], log: Path, program: str = "worker") -> Child:
+        """Starts `segmenter`, or the example engine (`program`), with `argv`; its output goes to `log`."""
         assert self._process.stdin is not None
         with self._changed:
             self._number += 1
             number = self._number
-            order = {"id": number, "argv": argv, "env": env, "log": str(log)}
+            order = {"id": number, "program": program, "argv": argv, "env": env, "log": str(log)}
             log.touch()
             print(json.dumps(order), file=self._process.stdin, flush=True)
             # The child is registered before its end can be read: both happen under the same lock.
@@ -147,9 +147,9 @@ def _become(order: dict[str, Any], parent: int) -> int:
         os.dup2(sink, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(order["env"])
-    from tests.chaos.worker import main
+    from tests.chaos import engine, worker
 
-    return main(order["argv"])
+    return {"worker": worker.main, "engine": engine.main}[order["program"]](order["argv"])
 
 
 def serve() -> None:
@@ -157,11 +157,12 @@ def serve() -> None:
     import consumer.service
     from consumer.config import Config
     from consumer.warmup import warm_up
-    from tests.chaos import worker
+    from tests.chaos import engine, worker
 
     warm_up(Config())
     assert consumer.service
     assert worker
+    assert engine
     gc.collect()
     gc.freeze()
     _say(ready=True)

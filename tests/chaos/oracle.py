@@ -127,13 +127,16 @@ def _pair(found: tuple[Any, ...], expected: tuple[Any, ...]) -> str:
     return f"of {key!r}: headers {headers}, expected {their_headers}"
 
 
-def invariants(outcome: Outcome, ends: list[list[int]]) -> list[str]:
-    """What holds in every run: audit chain, change chain per customer, conservation, versions."""
+def invariants(outcome: Outcome, ends: list[list[int]], erased: frozenset[bytes]) -> list[str]:
+    """What holds in every run: audit chain, change chain per customer, conservation, versions.
+
+    `erased`: whose chain may begin again.
+    """
     names, problems = outcome.names, []
     for partition in range(PARTITIONS):
         problems += _audit_chain(outcome, partition, ends[partition])
-    problems += change_chain(outcome.records[names.changes])
-    problems += _latest(outcome)
+    problems += change_chain(outcome.records[names.changes], erased)
+    problems += _latest(outcome, erased)
     wanted = {(topic, p): ends[p][t] for p in range(PARTITIONS) for t, topic in enumerate(names.inputs)}
     if outcome.committed != wanted:
         problems.append(f"committed offsets {outcome.committed}, inputs end at {wanted}")
@@ -187,12 +190,19 @@ def _checksums(where: str, audits: list[AuditRecord], changes: list[Record]) -> 
     return []
 
 
-def change_chain(changes: Sequence[Record]) -> list[str]:
-    """Per customer `seq` is consecutive and a change begins in the segment where the one before ended."""
+def change_chain(changes: Sequence[Record], erased: frozenset[bytes]) -> list[str]:
+    """Per customer `seq` is consecutive and a change begins in the segment where the one before ended.
+
+    Once, in those who are `erased`, it begins again.
+    """
     problems = []
+    begin_again: set[bytes | None] = {*erased}
     last: dict[bytes | None, dict[str, Any]] = {}
     for record in changes:
         body, before = record.json, last.get(record.key)
+        if before is not None and body["seq"] == 1 and record.key in begin_again:
+            begin_again.discard(record.key)
+            before = None
         previous, segment = body["previous_segment"], before and before["segment"]
         wanted = 1 if before is None else before["seq"] + 1
         if body["seq"] != wanted:
@@ -203,8 +213,11 @@ def change_chain(changes: Sequence[Record]) -> list[str]:
     return problems[:_FEW]
 
 
-def _latest(outcome: Outcome) -> list[str]:
-    """The current topic's last record per customer says what the last change says, and so does the state."""
+def _latest(outcome: Outcome, erased: frozenset[bytes]) -> list[str]:
+    """The current topic's last record per customer says what the last change says, and so does the state.
+
+    Of those who are `erased` nothing is left, or what came after.
+    """
     last: dict[bytes | None, dict[str, Any]] = {}
     for record in outcome.records[outcome.names.changes]:
         last[record.key] = record.json
@@ -212,8 +225,12 @@ def _latest(outcome: Outcome) -> list[str]:
     for record in outcome.records[outcome.names.current]:
         current[record.key] = record.value
     problems = []
+    gone: set[bytes | None] = set()
     for key, body in last.items():
         value = current.get(key)
+        if key in erased and value is None:
+            gone.add(key)
+            continue
         held = None if value is None else msgspec.json.decode(value)
         if body["segment"] is None:
             if held is not None:
@@ -221,7 +238,7 @@ def _latest(outcome: Outcome) -> list[str]:
         elif held is None or (held["seq"], held["segment"]) != (body["seq"], body["segment"]):
             problems.append(f"{key!r}: current is {held}, the last change {body}")
     for customer, row in outcome.state["published"].items():
-        body = last.get(customer.encode(), {"seq": 0})
+        body = {"seq": 0} if customer.encode() in gone else last.get(customer.encode(), {"seq": 0})
         if row[1] != body["seq"]:
             problems.append(f"{customer}: seq {row[1]} in memory, {body['seq']} published")
         elif row[1] and row[3] != _left(body):

@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import Producer
 
 from tests.chaos.commands import recalibrations
+from tests.chaos.followers import Followers, never_committed
 from tests.chaos.lives import LEG_S, Leg, Verdict, judge, kill_chain, live_leg, wait_for_commits
 from tests.chaos.nursery import Child
 from tests.chaos.stage import Options, Run, Stage, Stuck
@@ -230,6 +231,30 @@ def open_stray(run: Run) -> Producer:
     return stray
 
 
+def campaigns(stage: Stage, seed: int, mutant: str = "") -> Verdict:
+    """Deaths of a worker, and a transaction that comes to nothing, while campaign engines follow and die.
+
+    `mutant` is one of the engine.
+    """
+    options, verdict = Options(1, news=True, settings={"commit.interval_ms": 300}), Verdict()
+    with Run(stage, seed, "campaigns", options) as run, Followers(run, seed, mutant) as followers:
+        try:
+            live_leg(run, Leg("commit.before", "commit.before=kill@24"))
+            run.start()
+            wait_for_commits(run, 80)
+            with never_committed(run):
+                time.sleep(1.0)
+            run.wait_until_done(90)
+            if mutant:
+                run.finish()  # what the service did is of another run
+            else:
+                judge(run, verdict)
+            followers.judge(verdict)
+        except Stuck as stuck:
+            verdict.problems.append(f"stuck: {stuck}")
+    return verdict
+
+
 def wait_until(run: Run, holds: Callable[[], bool]) -> None:
     """Until something holds; raises `Stuck` if it never does, or the run is over before."""
     end = time.monotonic() + LEG_S
@@ -254,4 +279,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "stray_end": stray_end,
     "disk": disk,
     "recalibrations": recalibrations,
+    "campaigns": campaigns,
 }

@@ -27,7 +27,7 @@ from online_model.model_head import Version
 from online_model.poll import Poll
 from schemas.internal import AuditRecord, from_json
 from schemas.records import RawRecords
-from tests.chaos.mutants import patch
+from tests.chaos.patching import patch
 from tests.chaos.script import Script
 
 _FETCH: Final = 2500

@@ -23,7 +23,7 @@ from tests.chaos.inputs import InputSet, make_inputs
 from tests.chaos.nursery import Child, Nursery
 from tests.chaos.observer import Observer
 from tests.chaos.oracle import Outcome, State
-from tests.chaos.worker import DUMP, INPUTS, MUTANT, SCRIPT
+from tests.chaos.worker import DUMP, INPUTS, MUTANT, NEWS, SCRIPT
 from tests.service.world import PARTITIONS, World
 
 #: A clean stop gives up a client that hangs after 25 s, and its open transaction after 5 more.
@@ -44,7 +44,7 @@ class Stage:
             self.nursery.close()
             raise
         self._inputs: dict[int, InputSet] = {}
-        self._expected: dict[tuple[int, int], Outcome] = {}
+        self._expected: dict[tuple[int, int, bool], Outcome] = {}
 
     @property
     def replication(self) -> int:
@@ -58,14 +58,14 @@ class Stage:
             self._inputs[seed] = make_inputs(self.cluster.direct, seed, prefix, self.replication)
         return self._inputs[seed]
 
-    def expected(self, seed: int, n_models: int) -> Outcome:
+    def expected(self, seed: int, n_models: int, news: bool) -> Outcome:
         """What the failure-free run of `seed` leaves behind."""
-        if (seed, n_models) not in self._expected:
-            with Run(self, seed, "reference", Options(n_models=n_models)) as run:
+        if (seed, n_models, news) not in self._expected:
+            with Run(self, seed, "reference", Options(n_models=n_models, news=news)) as run:
                 run.start()
                 run.wait_until_done()
-                self._expected[seed, n_models] = run.finish()
-        return self._expected[seed, n_models]
+                self._expected[seed, n_models, news] = run.finish()
+        return self._expected[seed, n_models, news]
 
     def admin(self) -> Admin:
         """A client for topics."""
@@ -88,7 +88,8 @@ class Options:
     With `scripted` they are adopted as the script says and the commits are the script's. `mutant` names
     a deliberate bug of every worker, `settings` are the service's, `stall_s`: without a commit for so long,
     with nothing to hold it back, a run has failed. `calm`: no worker may end by itself. `several`: workers,
-    of which some may be dead at the end; the final state is then what another one restores.
+    of which some may be dead at the end; the final state is then what another one restores. `news`: changes
+    may be actionable although the month is over.
     """
 
     n_models: int = 1
@@ -96,6 +97,7 @@ class Options:
     mutant: str = ""
     calm: bool = False
     several: bool = False
+    news: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -142,6 +144,8 @@ class Run:
         direct = self.settings | {"kafka.bootstrap": stage.cluster.direct, "watermark.idle_grace_s": None}
         self.world = World(load_config(None, {}, direct), self.names)
         self._env = {INPUTS: self.inputs.prefix, LOG_VARIABLE: str(self.fired_path), MUTANT: mutant}
+        if options.news:
+            self._env[NEWS] = "1"
         if scripted:
             self._env[SCRIPT] = str(self.inputs.script(n_models, self.directory / "script.json"))
         self.children: list[Child] = []
@@ -192,7 +196,7 @@ class Run:
 
     def start_command(self, command: str) -> Child:
         """Another command of `segmenter` on the run's topics."""
-        env = {INPUTS: self.inputs.prefix}
+        env = {name: value for name, value in self._env.items() if name in (INPUTS, NEWS)}
         settings = [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]
         return self.stage.nursery.start(
             [command, "--json", *settings], env, self.directory / f"{command}.log"

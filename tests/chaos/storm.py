@@ -6,9 +6,11 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.chaos.followers import Followers
 from tests.chaos.lives import Verdict, judge
 from tests.chaos.nursery import Child
 from tests.chaos.plans import ABORT, START, TURN, leg_at
@@ -33,17 +35,16 @@ WIDE: Final = WEIGHTS | {"broker": 12, "open": 0}
 
 @dataclass(slots=True)
 class Storm:
-    """One random run of `seed`: everything that is drawn is drawn from it, faults by `weights`."""
+    """One random run of `seed`: everything that is drawn is drawn from it, faults by `weights`.
+
+    `followed`: campaign engines follow it, and die beside the workers.
+    """
 
     seed: int
     inputs: int
     weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
+    followed: bool = False
     workers: dict[str, Child] = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """Replays it."""
-        return f"storm:{self.seed}"
 
     def run(self, stage: Stage) -> Verdict:
         """Runs it."""
@@ -54,9 +55,11 @@ class Storm:
         )
         names = ["a", "b", "c"][: rng.choice([1, 1, 2, 3])]
         faults = rng.choices(list(self.weights), list(self.weights.values()), k=rng.randint(3, 5))
-        verdict, options = Verdict(), Options(1, scripted, several=True, settings=settings)
-        with Run(stage, 1 + self.seed % self.inputs, "storm", options) as run:
+        options = Options(1, scripted, several=True, news=self.followed, settings=settings)
+        verdict = Verdict()
+        with Run(stage, 1 + self.seed % self.inputs, "storm", options) as run, ExitStack() as opened:
             try:
+                followers = opened.enter_context(Followers(run, self.seed)) if self.followed else None
                 for name in names:
                     self.workers[name] = run.start(instance=name)
                 for fault in faults:
@@ -69,6 +72,8 @@ class Storm:
                 self._heal(run)
                 run.wait_until_done(150)
                 judge(run, verdict)
+                if followers is not None:
+                    followers.judge(verdict)
             except Stuck as stuck:
                 self._heal(run)
                 verdict.problems.append(f"stuck: {stuck}")

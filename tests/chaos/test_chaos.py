@@ -35,7 +35,16 @@ def test_the_full_suite_plans_enough() -> None:
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "id", ["chain:1:0", "chain:1:1", "storm:1001", "scenario:kills", "scenario:snapshots", "scenario:abort"]
+    "id",
+    [
+        "chain:1:0",
+        "chain:1:1",
+        "storm:1001",
+        "followed:1201",
+        "scenario:kills",
+        "scenario:snapshots",
+        "scenario:abort",
+    ],
 )
 def test_nothing_is_lost(stage: Stage, id: str) -> None:
     """The run ends as the failure-free one does, and the faults did happen."""

@@ -4,6 +4,7 @@ The environment says what that is; nothing of it exists in the product.
 
     CHAOS_INPUTS   prefix of input topics that several runs share
     CHAOS_SCRIPT   file of a `Script`: commit boundaries, clock and model versions are the script's
+    CHAOS_NEWS     set: no change is of a backfill, so all of them may be actionable
     CHAOS_MUTANT   name of a deliberate bug (`tests.chaos.mutants`)
     CHAOS_DUMP     file for the final features and published segments, written on a clean stop
 """
@@ -24,14 +25,20 @@ from consumer.core import Core
 from consumer.recorder import Recorder
 from consumer.snapshots import Identity, SnapshotStore, SnapshotWriter, writer
 from consumer.topics import TopicNames
+from consumer.verify import verifier
+from consumer.verify.partition import Clockwork
+from online_model.engine import Engine
+from online_model.rows import NEVER
 from online_model.state_columns import PartBuffer
-from tests.chaos.mutants import MUTANTS, patch
+from tests.chaos.mutants import MUTANTS
+from tests.chaos.patching import patch
 from tests.chaos.script import Script
 from tests.chaos.scripted import follow
 from tests.service.world import features_of, published
 
 INPUTS: Final = "CHAOS_INPUTS"
 SCRIPT: Final = "CHAOS_SCRIPT"
+NEWS: Final = "CHAOS_NEWS"
 MUTANT: Final = "CHAOS_MUTANT"
 DUMP: Final = "CHAOS_DUMP"
 
@@ -43,6 +50,8 @@ def main(arguments: list[str]) -> int:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     if prefix := env.get(INPUTS):
         patch(TopicNames, "with_prefix", staticmethod(_sharing(TopicNames.with_prefix, prefix)))
+    if env.get(NEWS):
+        _all_is_news()
     if path := env.get(SCRIPT):
         follow(Script.load(Path(path)))
     _snapshots_all_the_time()
@@ -62,6 +71,12 @@ def _snapshots_all_the_time() -> None:
     patch(service, "SnapshotWriter", often)
     patch(writer, "CPU_SHARE", 1.0)
     patch(writer, "PartBuffer", lambda like: PartBuffer(like, 40))
+
+
+def _all_is_news() -> None:
+    """The month lies in the past, and a campaign starts with what happens now: here that is all of it."""
+    patch(Engine, "is_live", lambda self, state, now_us: state.watermark_us != NEVER)
+    patch(verifier, "Clockwork", lambda **rules: Clockwork(**rules | {"backfill_lag_us": 1 << 62}))
 
 
 def _sharing(own: Callable[[str], TopicNames], inputs: str) -> Callable[[str], TopicNames]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ from online_model.model import Model
 from online_model.model_json import to_json
 from schemas.outbox import Change, Consent, Current, Segment, Strategy
 from schemas.times import format_time
+from tests.customers.membership import catch_up, compacted, members
 from tests.customers.quiet import CUSTOMERS, quiet_month
 from tests.service.conftest import feed
 from tests.service.test_process import Process, wait_until_applied
@@ -57,36 +58,18 @@ class Engine:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
+    def has_read_to(self, ends: dict[tuple[str, int], int]) -> bool:
+        """Whether it has taken everything before `ends`."""
+        with sqlite3.connect(self.database) as store:
+            rows = store.execute("SELECT topic, part, next FROM positions").fetchall()
+        store.close()
+        at = {(topic, part): offset for topic, part, offset in rows}
+        return all(at.get(place, 0) >= end for place, end in ends.items())
+
     @property
     def messages(self) -> list[dict[str, Any]]:
         """What was handed over, as often as it was."""
         return [json.loads(line) for line in self._log.read_bytes().splitlines()]
-
-
-def members(database: Path) -> dict[str, dict[str, Any]]:
-    """What an engine takes the membership to be."""
-    with sqlite3.connect(database) as store:
-        rows = store.execute("SELECT customer, record FROM members").fetchall()
-    store.close()
-    return {customer: json.loads(record) for customer, record in rows}
-
-
-def compacted(world: World) -> dict[str, dict[str, Any]]:
-    """The current topic as compaction leaves it."""
-    latest: dict[str, Any] = {}
-    for record in world.read(world.names.current):
-        latest[cast("bytes", record.key).decode()] = None if record.value is None else record.json
-    return {customer: record for customer, record in latest.items() if record is not None}
-
-
-def catch_up(world: World, database: Path) -> None:
-    """An engine in this process, to the end."""
-    config = world.config
-    settings = {"bootstrap.servers": config.kafka.bootstrap}
-    with CampaignEngine(settings, database, config.topics.prefix) as engine:
-        end = time.monotonic() + 60
-        while engine.step(0.2) or not engine.is_at_end:
-            assert time.monotonic() < end
 
 
 @pytest.mark.parametrize(
@@ -286,6 +269,46 @@ def test_a_seq_that_was_seen_is_dropped(embedded_broker: Broker, tmp_path: Path)
     outputs.publish(outputs.change("ann", 1, 3 * HOUR_US, change="assigned"))
     catch_up(world, database)
     assert made(database) == [(None, 1, "treatment"), (None, 2, "treatment"), ("ann", 1, "treatment")]
+
+
+def rewind(world: World, database: Path) -> None:
+    """It has read no changes, as far as it knows."""
+    with sqlite3.connect(database) as store:
+        store.execute("UPDATE positions SET next = 0 WHERE topic = ?", (world.names.changes,))
+    store.close()
+
+
+def test_a_life_owes_nothing_to_the_one_before(embedded_broker: Broker, tmp_path: Path) -> None:
+    """Erased and back while the engine was away, twice, and then the changes are read from the start."""
+    world, database = World.make(embedded_broker, partitions=1), tmp_path / "c.sqlite"
+    outputs = Outputs(world)
+    catch_up(world, database)
+    for life in range(2):
+        at_us = (1 + 10 * life) * HOUR_US
+        outputs.publish(*(outputs.change("back", seq, at_us + seq * HOUR_US) for seq in (1, 2, 3)))
+        outputs.publish(leaving=("back",))
+    outputs.publish(outputs.change("back", 1, 30 * HOUR_US, change="assigned"))
+    catch_up(world, database)
+    assert made(database) == [("back", 1, "treatment")], "of the last life only"
+    rewind(world, database)
+    catch_up(world, database)
+    assert made(database) == [("back", 1, "treatment")]
+
+
+def test_an_erasure_is_an_erasure_of_bytes(embedded_broker: Broker, tmp_path: Path) -> None:
+    """Members, what was seen and messages of the erased: nothing is in the file, all else stays."""
+    world, database = World.make(embedded_broker, partitions=1), tmp_path / "c.sqlite"
+    outputs = Outputs(world)
+    catch_up(world, database)
+    names = [f"erased-{n}" for n in range(50)]
+    outputs.publish(*(outputs.change(name, 1, HOUR_US) for name in [*names, "stays"]))
+    catch_up(world, database)
+    assert b"erased-" in database.read_bytes()
+    outputs.publish(leaving=tuple(names))
+    catch_up(world, database)
+    assert b"erased-" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert set(made(database)) == {(None, 1, "treatment"), ("stays", 1, "treatment")}
+    assert set(members(database)) == {"stays"}
 
 
 def test_nobody_gets_a_message_who_has_left(embedded_broker: Broker, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from consumer.brokers import Broker
 from consumer.clock import WallClock
 from consumer.core import Core
 from consumer.dead_letters import DeadLetters, Replay, Selection
+from consumer.dead_letters.replay import ERASED
 from consumer.exit_codes import ExitCode
 from consumer.kafka_clients import make_producer, plain_producer_settings
 from consumer.replay_feed import partition_of
@@ -126,6 +127,11 @@ def test_erased_everywhere_and_not_back(
             world.send([(world.names.usage, usage(neighbour, uuid.uuid4().hex, END_US))])
             time.sleep(0.5)
     assert gone not in snapshot_ids(world, partition)[0]
+    lost_letters = Selection(reasons=frozenset({"misrouted"}))
+    plan = Replay(world.config, Core(world.config, PARTITIONS), END_US, anyway=True).dry_run(
+        DeadLetters(world.config).read(lost_letters)
+    )
+    assert plan.leaves == {(world.names.usage, "misrouted"): {ERASED: 1}}
     check_receipt(world, said, json.loads(file.read_text()), gone)
     assert world.read(world.names.changes)[-1].key != key
     assert [r for r in world.read(world.names.changes) if r.key == key] == before, "no change event"
@@ -135,9 +141,12 @@ def test_erased_everywhere_and_not_back(
     shutil.rmtree(world.config.snapshots.uri)
     assert key not in restart(world, now_us)[0], "after a replay of the whole input"
 
-    core = Core(world.config, PARTITIONS)
-    again = Replay(world.config, core, END_US)
-    again.send(DeadLetters(world.config).read(Selection(reasons=frozenset({"misrouted"}))), lambda _: None)
+    # Somebody who does not see the snapshots sends it.
+    elsewhere = world.config.snapshots.model_copy(update={"uri": str(tmp_path / "nothing")})
+    blind = world.config.model_copy(update={"snapshots": elsewhere})
+    again = Replay(blind, Core(blind, PARTITIONS), END_US, anyway=True)
+    plan = again.send(DeadLetters(blind).read(lost_letters), lambda _: None)
+    assert plan.sends.total() == 1
     again.close()
     world.send([(world.names.usage, usage(gone, "straggler", END_US - 2 * MINUTE_US))])
     restart(world, now_us)

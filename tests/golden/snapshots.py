@@ -18,7 +18,7 @@ from consumer.snapshots.manifest import FORMAT
 from online_model.evaluate import evaluate
 from online_model.partition import PartitionState
 from online_model.state_columns import PartBuffer
-from tests.chaos.mutants import patch
+from tests.chaos.patching import patch
 from tests.online_model.test_engine import history
 from tests.online_model.test_rebuild import Run
 from tests.online_model.tiny import TINY

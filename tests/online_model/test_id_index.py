@@ -63,6 +63,8 @@ def test_an_erased_id_is_gone() -> None:
     rows_of(index, [b"ann", b"bob", b"eve"])
     index.erase(1)
     assert index.ids(np.arange(3)) == [b"ann", b"", b"eve"]
+    assert index._table[index._table == 1].tolist() == [1], "the slot of the row has no bits of the hash"
+    assert index.hashes[1] == 0
     assert rows_of(index, [b"bob", b"ann", b"eve"]) == [3, 0, 2]
     rows_of(index, [b"%d" % i for i in range(10_000)])
     assert rows_of(index, [b"bob", b"ann", b"eve"]) == [3, 0, 2]
