@@ -145,7 +145,7 @@ def a_damaged_snapshot(config: Config, folder: Path) -> ReportOptions:
         (no_snapshots, ("there are none", "snapshots.uri and app.name")),
         (another_specification, ("the model is of specification", "--spec FILE")),
         (a_directory, ("is a directory", "--out report.html")),
-        (a_damaged_snapshot, ("partition 1 cannot be read: it has", "run the report again")),
+        (a_damaged_snapshot, ("partition 1 cannot be read: it has", "run the command again")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
