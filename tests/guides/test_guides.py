@@ -11,7 +11,8 @@ from tests.guides.markdown import PAGES, ROOT, Block, blocks
 from tests.guides.not_run import why_not
 from tests.guides.stage import Stage
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+# A page is some fifteen commands one after the other; under load each takes several seconds.
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: Pages that begin with a broker and nothing else; the others with a service as README starts it.
 FROM_NOTHING = ("README.md", "deploy/guides/data-engineer.md", "deploy/guides/operations.md")
