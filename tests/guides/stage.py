@@ -156,10 +156,12 @@ class Stage:
         self.said = heard.getvalue()
 
     def _file(self, block: Block, text: str) -> None:
-        """A YAML block is a file that the reader writes: its first line is a comment with the name."""
+        """A YAML block is a file of settings; its first line names it. The service must take it."""
         named = re.match(r"# ([\w-]+\.yaml)\b", text)
         assert named is not None, f"{block.place}: its first line does not say the name of the file"
         (self.folder / named[1]).write_text(text)
+        self.said = ""
+        self._shell(block, f"segmenter config show --config {named[1]}")
 
     # -- programs that stay ----------------------------------------------------------------------
 

@@ -137,11 +137,12 @@ def stage(tmp_path: Path) -> Stage:
         ("sh", "segmenter run --config absent.yaml", "absent.yaml"),
         ("text", "never said", "not said"),
         ("yaml", "kafka: {}", "the name of the file"),
+        ("yaml", "# settings.yaml\nkafka: {bootstrp: x}", "did you mean kafka.bootstrap"),
         ("perl", "1", "neither run nor compared"),
     ],
 )
 def test_what_goes_wrong_fails(language: str, text: str, words: str, stage: Stage) -> None:
-    """A command, a program that should stay, an output, a file without a name, an unknown language."""
+    """Commands, programs that should stay, outputs, files without a name or with a mistake, others."""
     with pytest.raises(AssertionError, match=words), stage:
         stage.run(Block("page", 1, language, text))
 
