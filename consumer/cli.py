@@ -17,6 +17,7 @@ from consumer.commands import (
     adapt,
     customers,
     dlq,
+    features,
     inspect,
     models,
     report,
@@ -44,6 +45,7 @@ app.add_typer(adapt.app, name="adapt")
 app.command()(verify.verify)
 app.command()(models.recalibrate)
 app.command()(report.report)
+app.command()(features.features)
 app.add_typer(models.app, name="models")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -24,13 +24,13 @@ import structlog
 from consumer.change_records import ChangeRecords
 from consumer.clock import Clock, WallClock
 from consumer.core import CALIBRATION_ROWS, Core, Positions, delta_of, report_of
+from consumer.customer_table import CustomerTable
 from consumer.errors import DataError
 from consumer.metric_table import Outcome
 from consumer.ndjson_input import EventFiles
 from consumer.options import ReplayOptions
 from consumer.replay_feed import Feed, steps
 from consumer.results import (
-    CustomerTable,
     OutputFile,
     make_directory,
     reject_lines,
@@ -44,10 +44,14 @@ from online_model.coordinator import make_first_model
 from online_model.engine import Step
 from online_model.model import Model
 from online_model.rows import NEVER
+from online_model.scan import KEYS
 from schemas.records import RawRecords
 from schemas.times import format_time
 
 _log = structlog.get_logger("replay")
+
+#: Customers per row group of the table.
+_GROUP_ROWS: Final = 50_000
 
 
 class Replay:
@@ -158,8 +162,8 @@ class Replay:
         """Writes the table, the model and the catalog; returns what the summary says of them."""
         active = self.core.engine.active
         assert active is not None
-        table = CustomerTable(self.core, active)
-        table.write(folder / "customers.parquet")
+        with CustomerTable(folder / "customers.parquet", self.core, active) as table:
+            self._fill(table)
         write_model(folder, active.model, self.core)
         model = active.model
         return {
@@ -175,6 +179,16 @@ class Replay:
             },
             "quality": msgspec.to_builtins(model.quality),
         }
+
+    def _fill(self, table: CustomerTable) -> None:
+        """Partition after partition, some at a time, so that memory does not grow with the population."""
+        for _, state in sorted(self.core.engine.partitions.items()):
+            if state.watermark_us == NEVER:
+                continue
+            rows = state.live_rows(0, KEYS)
+            for start in range(0, len(rows), _GROUP_ROWS):
+                chosen = rows[start : start + _GROUP_ROWS]
+                table.add(state.store.rows, chosen, state.index.ids(chosen), state.watermark_us)
 
     def summary(self) -> dict[str, Any]:
         """What was read and what was published."""

@@ -46,15 +46,6 @@ class Customers:
     parts: list[Part] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def take(self, other: Customers) -> None:
-        """Adds what was counted in a part; `raw` is left to whoever puts the parts together."""
-        self.total += other.total
-        self.by_segment.update(other.by_segment)
-        self.moves.update(other.moves)
-        self.fell_silent += other.fell_silent
-        self.segments += other.segments
-        self.parts += other.parts
-
     @property
     def as_of_us(self) -> int:
         """The newest event time of any part."""

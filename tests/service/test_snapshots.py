@@ -22,6 +22,7 @@ from consumer.restore.reapply import Reapplication
 from consumer.service import Service
 from consumer.snapshots import SnapshotStore
 from online_model.rows import SEGMENT_NONE
+from tests.guides.markdown import blocks
 from tests.online_model.test_rebuild import contents
 from tests.service.conftest import Run, simulation, world_with_model
 from tests.service.world import (
@@ -37,7 +38,6 @@ from tests.service.world import (
 
 pytestmark = pytest.mark.kafka
 
-ROOT = Path(__file__).parents[2]
 
 States = dict[int, list[list[Any]]]
 
@@ -261,14 +261,14 @@ def test_a_retention_shorter_than_the_snapshot_halts(
 def test_the_newest_snapshots_of_all_partitions_make_one_table(
     halfway: Halfway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As README shows it."""
+    """As the guide for data scientists shows it."""
     monkeypatch.chdir(halfway.folder.parent)
-    text = (ROOT / "README.md").read_text().split("```python")[1].split("```")[0]
+    [block] = [one for one in blocks("deploy/guides/data-scientist.md") if "def newest" in one.text]
     names: dict[str, Any] = {}
-    exec(text.replace("snapshots/segmenter", halfway.folder.name), names)
-    assert names["customers"]["customer_id"].is_unique
+    exec(block.text.replace("snapshots/segmenter", halfway.folder.name), names)
+    assert names["state"]["customer_id"].is_unique
     rows = sum(json.loads(path.read_text())["rows"] for path in newest(halfway.folder))
-    assert len(names["customers"]) == rows > 150
+    assert len(names["state"]) == rows > 150
 
 
 def test_another_partition_count_is_refused(halfway: Halfway) -> None:
