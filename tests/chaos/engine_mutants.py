@@ -74,7 +74,12 @@ def _numbers_anew() -> None:
                 "UPDATE messages SET id = id + (SELECT max(id) FROM messages) WHERE handed_over = 0 "
                 "AND arm = 'treatment' AND customer IS NOT NULL"
             )
-        return hand_over(self, to)
+
+        def lingering(number: int, message: dict[str, Any]) -> None:
+            to(number, message)
+            time.sleep(_WINDOW_S)
+
+        return hand_over(self, lingering)
 
     patch(CampaignEngine, "hand_over", renumbered)
 
