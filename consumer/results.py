@@ -28,6 +28,7 @@ from online_model.partition import PartitionState
 from online_model.rows import NEVER
 from online_model.scaler import apply as scale
 from online_model.scan import KEYS
+from online_model.services import services
 from schemas.rejects import Rejects
 
 #: Customers per row group of the table, so that memory does not grow with the population.
@@ -137,7 +138,7 @@ def reject_lines(
 
 
 class CustomerTable:
-    """`customers.parquet`: every live customer with features, segment, distance and margin.
+    """`customers.parquet`: every live customer with features, services, segment, distance and margin.
 
     `segments` counts the customers per segment, `inertia` adds up the squared distances to the own
     centroid.
@@ -152,6 +153,7 @@ class CustomerTable:
                 ("customer_id", pa.string()),
                 *((f"raw_{name}", pa.float64()) for name in columns),
                 *((f"x_{name}", pa.float64()) for name in columns),
+                ("services", pa.list_(pa.string())),
                 ("segment_id", pa.string()),
                 ("distance", pa.float64()),
                 ("margin", pa.float64()),
@@ -199,6 +201,7 @@ class CustomerTable:
             pa.array([customer.decode() for customer in state.index.ids(rows)]),
             *(_column(values) for values in seen.raw.T),
             *(_column(values) for values in x.T),
+            pa.array(services(state.store.rows, rows, core.plan.vocabulary), pa.list_(pa.string())),
             pa.array(ids, pa.string()),
             _column(distance),
             _column(margin),

@@ -1,4 +1,4 @@
-"""A segment beside the others: its typical customer, and how far apart it stands."""
+"""A segment beside the others: how far apart it stands, and who is an example of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from online_model.exploration import MIN_GROUP
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
 
-#: A medoid is looked for among so many members nearest to the mean, and compared with so many.
-_CANDIDATES: Final = 200
-_COMPARED: Final = 2000
 #: Members whose place is no better than this are on the border.
 _BORDER: Final = 0.1
 
@@ -25,14 +22,12 @@ _BORDER: Final = 0.1
 class Portrait:
     """Of one segment; None where it has fewer than `MIN_GROUP` members.
 
-    `medoid`: the row of the member with the smallest sum of distances to the others. `nearest`: the segment
-    most members would be in without this one. `separation`: mean of ``(b - a) / max(a, b)``, a and b the
-    distances to the own and to the nearest other centroid: 0 on the border, 1 in the centre; `border`: share
-    of members below 0.1.
+    `nearest`: the segment most members would be in without this one. `separation`: mean of
+    ``(b - a) / max(a, b)``, a and b the distances to the own and to the nearest other centroid: 0 on the
+    border, 1 in the centre; `border`: share of members below 0.1.
     """
 
     members: int
-    medoid: int | None
     nearest: int | None
     separation: float | None
     border: float | None
@@ -50,12 +45,8 @@ def portraits(
     found = []
     for code in range(len(centroids)):
         rows = np.flatnonzero(labels == code)
-        if rows.size < MIN_GROUP:
-            found.append(Portrait(int(rows.size), None, None, None, None))
-            continue
-        medoid = int(rows[_medoid(x[rows], importance)])
-        if len(centroids) < 2:
-            found.append(Portrait(int(rows.size), medoid, None, None, None))
+        if rows.size < MIN_GROUP or len(centroids) < 2:
+            found.append(Portrait(int(rows.size), None, None, None))
             continue
         others = d[rows].copy()
         own = others[:, code].copy()
@@ -65,19 +56,18 @@ def portraits(
         place = np.divide(other - own, largest, out=np.zeros(rows.size), where=largest > 0)
         nearest = int(np.bincount(others.argmin(axis=1), minlength=len(centroids)).argmax())
         border = float((place < _BORDER).mean())
-        found.append(Portrait(int(rows.size), medoid, nearest, float(place.mean()), border))
+        found.append(Portrait(int(rows.size), nearest, float(place.mean()), border))
     return found
 
 
-def _medoid(x: Float64Array, importance: Float64Array) -> int:
-    """Row of the medoid of the members `x` float64[m, D], by the distances of the model.
+def middle_member(x: Float64Array) -> int:
+    """Row of the member of `x` float64[m, d] that is nearest to the medians, in standard deviations.
 
-    Exact for up to 200 members; above, among the 200 nearest to the mean, compared with every so-many-th.
+    A missing value counts as two deviations.
     """
     present = np.isfinite(x)
-    mean = np.where(present, x, 0.0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-    to_mean = distances(x, mean[None, :], importance)[:, 0]
-    candidates = np.sort(np.argsort(to_mean, kind="stable")[:_CANDIDATES])
-    compared = x[:: max(1, len(x) // _COMPARED)]
-    whole = np.where(np.isfinite(x[candidates]), x[candidates], mean)
-    return int(candidates[np.argmin(np.sqrt(distances(compared, whole, importance)).sum(axis=0))])
+    columns = present.any(axis=0)
+    x, present = x[:, columns], present[:, columns]
+    spread = np.nanstd(x, axis=0)
+    apart = np.abs(x - np.nanmedian(x, axis=0)) / np.where(spread > 0, spread, 1.0)
+    return int(np.argmin((np.where(present, apart, 2.0) ** 2).sum(axis=1)))

@@ -14,7 +14,16 @@ from consumer.report.words import Units, shown
 from online_model.calibration import significance
 from online_model.catalog import Population, make_profiles
 from online_model.columns import Columns
-from online_model.exploration import Dots, Projection, dots, means, medians, principal_axes
+from online_model.exploration import (
+    MIN_GROUP,
+    Dots,
+    Projection,
+    dots,
+    means,
+    medians,
+    principal_axes,
+    rank_correlation,
+)
 from online_model.model import DORMANT, UNCLASSIFIED, Model, Profile
 from online_model.panel import Scores, score
 from online_model.portrait import Portrait, portraits
@@ -29,6 +38,8 @@ Int16Array = npt.NDArray[np.int16]
 _SEED: Final = 0
 #: Dots of a scatter, all segments together.
 _DOTS: Final = 1500
+#: Rows that correlations are ranked over.
+_CORRELATED: Final = 5000
 _FIXED: Final = {DORMANT: "Dormant", UNCLASSIFIED: "Not enough data"}
 
 
@@ -39,7 +50,7 @@ class Findings:
     `x` float64[m, D], `codes` int16[m]: the sample scaled, and its segments as centroid indices (negative:
     none). `profiles`, `portraits`: per centroid, of the sample. `now`: scores of at most 3,000 of it.
     `means`, `medians` float64[D]: of the whole sample. `significance` float64[D]: share of its variance
-    between segments.
+    between segments. `correlation` float64[D, D]: by ranks, of at most 5,000 of it.
     """
 
     models: Sequence[Model]
@@ -59,6 +70,7 @@ class Findings:
     significance: Float64Array
     means: Float64Array
     medians: Float64Array
+    correlation: Float64Array
 
     @property
     def model(self) -> Model:
@@ -115,7 +127,7 @@ class Findings:
 
     def is_described(self, code: int) -> bool:
         """Whether enough customers of a segment are known to say what they are like."""
-        return self.portraits[code].medoid is not None
+        return self.portraits[code].members >= MIN_GROUP
 
     def trend(self, segment_id: str) -> Trend | None:
         """Over the days of the report."""
@@ -191,4 +203,5 @@ def find(
         significance=significance(x, codes),
         means=means(customers.raw),
         medians=medians(customers.raw),
+        correlation=rank_correlation(customers.raw[:: max(1, -(-len(customers.raw) // _CORRELATED))]),
     )

@@ -1,11 +1,11 @@
-"""Laws of a segment's portrait: typical customer, nearest segment, separation."""
+"""Laws of a segment's portrait: nearest segment, separation, an example."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from online_model.portrait import portraits
+from online_model.portrait import middle_member, portraits
 
 ONE = np.ones(1)
 
@@ -19,30 +19,28 @@ def test_portraits_by_hand() -> None:
     assert first.separation == pytest.approx(np.mean(places))
     assert first.border == 0.1
     assert (first.nearest, second.nearest) == (1, 0)
-    assert first.medoid is not None
-    assert x[first.medoid] == 2.0
     assert (second.separation, second.border) == (1.0, 0.0)
-    assert (third.members, third.medoid, third.separation) == (9, None, None)
+    assert (third.members, third.nearest, third.separation) == (9, None, None)
 
 
-def test_the_medoid_is_no_outlier_and_has_the_least_sum_of_distances() -> None:
-    """Against every pair, in three columns."""
-    rng = np.random.default_rng(3)
-    x = np.concatenate([rng.normal(size=(150, 3)), [[50.0, 50.0, 50.0]]])
-    (found,) = portraits(x, np.zeros(len(x), int), np.zeros((1, 3)), np.ones(3) / 3)
-    sums = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=2)).sum(axis=1)
-    assert found.medoid == int(np.argmin(sums))
-    assert (found.nearest, found.separation) == (None, None)
+def test_one_segment_has_no_neighbour() -> None:
+    """It is not apart from anything."""
+    (found,) = portraits(np.zeros((20, 1)), np.zeros(20, int), np.zeros((1, 1)), ONE)
+    assert (found.members, found.nearest, found.separation, found.border) == (20, None, None, None)
 
 
-def test_the_medoid_of_many_is_almost_the_best() -> None:
-    """Candidates near the mean are enough: no more than half a percent above the best."""
-    rng = np.random.default_rng(4)
-    x = rng.normal(size=(3000, 2)) * [1.0, 3.0]
-    (found,) = portraits(x, np.zeros(len(x), int), np.zeros((1, 2)), np.ones(2) / 2)
-    sums = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=2)).sum(axis=1)
-    assert found.medoid is not None
-    assert sums[found.medoid] <= 1.005 * sums.min()
+def test_the_example_is_in_the_middle_of_every_column() -> None:
+    """By hand: medians 3 and 30. In units of each column's own spread, whatever these are."""
+    x = np.array([[1.0, 30.0], [2.0, 10.0], [3.0, 50.0], [3.2, 31.0], [5.0, 20.0]])
+    assert middle_member(x) == 3
+    assert middle_member(x * [1.0, 1e6]) == middle_member(x + np.array([7.0, -2.0])) == 3
+
+
+def test_the_example_is_of_whoever_tells_most() -> None:
+    """A missing value is no middle; a column that nobody has, or that does not vary, says nothing."""
+    x = np.array([[5.0, np.nan], [5.0, 1.0], [5.0, 2.0], [5.0, 9.0]])
+    assert middle_member(x) == 2
+    assert middle_member(np.column_stack([x, np.full(4, np.nan)])) == 2
 
 
 def test_a_gap_in_a_row_is_no_distance() -> None:

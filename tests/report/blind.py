@@ -53,13 +53,12 @@ def text_of(card: Card) -> str:
     lines = [
         " ".join(filter(None, [f"{card.size},", card.share, card.trend])),
         card.headline,
+        f"The typical customer: {', '.join(card.facts)}.",
         "What stands out:",
     ]
     lines += [f"- {feature.words}: {feature.value} ({feature.usual})" for feature in card.features]
-    lines.append("One of them, from the middle of the segment, rounded:")
-    lines += [f"- {label} {value}" for label, value in card.typical]
-    lines.append(re.sub(r", “[^”]*”", "", card.apart))
-    return "\n".join(lines)
+    lines.append(re.sub(r" to: “[^”]*”", " to another segment", card.apart))
+    return "\n".join(filter(None, [*lines, card.services, card.example]))
 
 
 def homes(segments: pd.Series[str], personas: pd.Series[str]) -> dict[str, str]:
