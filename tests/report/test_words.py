@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from consumer.report.cards import make_cards
@@ -163,6 +164,27 @@ def test_verbs_are_not_repeated() -> None:
     assert joined(["use more data"]) == "use more data"
     assert joined(["have a", "have b", "are c", "are d"]) == "have a, b, are c and d"
     assert sign(-0.016) == "\N{MINUS SIGN}1.6 points"
+
+
+def test_where_the_middle_says_nothing_the_average_does(month: Month) -> None:
+    """Of what most have none of, on both sides."""
+    findings, j = with_few(month, 1000), place("care_contacts_90d")
+    own = findings.profiles[0]
+    mean, median, deviation = list(own.mean), list(own.median), list(own.deviation)
+    mean[j], median[j], deviation[j] = 0.8, 0.0, 2.0
+    changed = msgspec.structs.replace(
+        own, mean=mean, median=median, deviation=deviation, significant=[UNITS.columns.name[j]]
+    )
+    means, medians = findings.means.copy(), findings.medians.copy()
+    means[j], medians[j] = 0.2, 0.0
+    profiles = [changed, *findings.profiles[1:]]
+    cards = make_cards(replace(findings, profiles=profiles, means=means, medians=medians))
+    (card,) = [card for card in cards if card.colour == 0]
+    (feature,) = card.features
+    assert feature.words == "Contact support far more often"
+    assert feature.value == "0.8 contacts per 90 days on average"
+    assert feature.usual == "4 times the usual 0.2 contacts on average"
+    assert card.headline == "Often in contact with support."
 
 
 def test_a_card_says_where_its_strategy_comes_from(month: Month) -> None:
