@@ -115,10 +115,10 @@ def reading_guide(findings: Findings) -> tuple[str, ...]:
     usual = joined(_usual_facts(findings))
     return (
         "Numbers are those of the typical customer, the one in the middle: half of the segment have more, "
-        f"half less. “Usual” is the same number for all customers ({usual}). “Far” is at least twice as much, "
-        "or at most half. Bars lead to the right for more than usual, to the left for less; they are long "
-        "where a segment is unlike the others. Of features that say the same, only the one that stands out "
-        "most is listed.",
+        f"half less. “Usual” is the same number for all customers ({usual}). “Far” is at least twice as "
+        "much, or at most half. Bars lead to the right for more than usual, to the left for less; they are "
+        "long where a segment is unlike the others. Of features that say the same, only the one that stands "
+        "out most is listed.",
         f"{percent(known)} of all customers are in a segment; {joined(rest)}."
         if rest
         else "Every customer is in a segment, but for groups of fewer than ten.",

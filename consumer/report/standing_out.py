@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
 from consumer.report.findings import Findings
+from online_model.columns import Columns
+from online_model.spec import UsageName
 
 #: From these rank correlations on, two columns say the same: whatever they are of; and a share with what is
 #: about the same kind of events, or a category with another.
 _SAME: Final = 0.8
 _ALIKE: Final = 0.6
+_USE: Final = frozenset(get_args(UsageName))
 #: A level names a segment if so many of it have it.
 MOST: Final = 0.5
 
@@ -46,16 +49,18 @@ def has_little(findings: Findings, code: int, far: float) -> list[int]:
     amounts = [
         j
         for j in range(columns.n)
-        if columns.phrases_of(j).always
-        and columns.kinds
-        and columns.kinds[j]
-        and not findings.units.is_share(j)
+        if columns.phrases_of(j).always and is_of_use(columns, j) and not findings.units.is_share(j)
     ]
     own = [profile.median[j] for j in amounts]
     if len(amounts) < 2 or any(value is None for value in own):
         return []
     is_little = np.array(own, float) * far <= findings.medians[amounts]
     return amounts if bool(is_little.all()) and bool((findings.medians[amounts] > 0).all()) else []
+
+
+def is_of_use(columns: Columns, j: int) -> bool:
+    """Whether a column is about data, calls or messages, and not about bills or contacts."""
+    return bool(columns.kinds) and bool(columns.kinds[j]) and columns.kinds[j] <= _USE
 
 
 def _says_the_same(findings: Findings, j: int, other: int) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from consumer.report.cards import make_cards
+from consumer.report.standing_out import is_of_use
 from consumer.report.words import Units, is_far, joined, named, sign
 from online_model.compile_plan import compile_plan
 from online_model.spec import default_spec
@@ -157,6 +158,14 @@ def test_every_column_has_words() -> None:
         assert phrases.more, name
         assert phrases.less or UNITS.columns.one_hot[j], name
         assert phrases.fact or name == "days_late_90d" or name == "days_since_last_activity", name
+
+
+def test_little_use_is_of_the_phone() -> None:
+    """Little is said of data, calls and messages only; few bills are no little use."""
+    found = {name for j, name in enumerate(UNITS.columns.name) if is_of_use(UNITS.columns, j)}
+    shares = {"voice_share_28d", "data_share_28d"}
+    assert found == {"data_mb_30d", "mou_30d", "sms_30d"} | shares
+    assert not is_of_use(replace(UNITS.columns, kinds=()), 0)
 
 
 def test_verbs_are_not_repeated() -> None:
