@@ -13,7 +13,11 @@ from typing import Final
 
 import structlog
 
+from consumer.config import Config
+from consumer.core import Core
+from consumer.kafka_clients import make_admin
 from consumer.stopping import StopRequest
+from consumer.topics import TopicNames, require
 from schemas.kernel import are_compiled
 
 _log = structlog.get_logger("kernels")
@@ -25,13 +29,15 @@ _LOOK_EVERY_S: Final = 0.1
 _STOP_TIMEOUT_S: Final = 5.0
 
 
-def compile_kernels(stop: StopRequest) -> None:
+def compile_kernels(config: Config, stop: StopRequest) -> None:
     """Returns when they are on disk, at once if they were there; or when `stop` has come.
 
     Where they cannot be put on disk the service works as well: it compiles what it needs when it needs it.
+    Mistakes of the operator are told before that minute: raises what a `Service` raises on its way up.
     """
     if are_compiled():
         return
+    _check(config)
     _log.info("compiling the kernels", hint="about a minute, once per version and kind of processor")
     begin = time.monotonic()
     process = subprocess.Popen(
@@ -63,3 +69,7 @@ def compile_kernels(stop: StopRequest) -> None:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
+
+
+def _check(config: Config) -> None:
+    Core(config, require(make_admin(config), TopicNames.with_prefix(config.topics.prefix)))

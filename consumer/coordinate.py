@@ -185,7 +185,7 @@ def run_coordinator(config: Config) -> None:
     keep_little()
     stop = StopRequest()
     arm(os.environ)
-    compile_kernels(stop)
+    compile_kernels(config, stop)
     with CoordinatorService(config, leave_behind) as service:
         stop.tell(service.stop)
         if not stop.has_come:

@@ -21,10 +21,11 @@ from online_model.distance import distances
 from online_model.evaluate import evaluate
 from online_model.rows import Rows
 from online_model.scaler import apply as scale
+from online_model.services import services
 
 
 class CustomerTable:
-    """A file of live customers with features, segment, distance and margin. Use as a context manager.
+    """A file of live customers with features, services, segment, distance, margin. A context manager.
 
     `raw_<column>`: features in real units; `x_<column>`: as the model sees them, transformed and scaled;
     `segment_id`: the published one, null without; `distance`: to its centroid, and `margin`, both null where
@@ -43,6 +44,7 @@ class CustomerTable:
                 ("customer_id", pa.string()),
                 *((f"raw_{name}", pa.float64()) for name in columns),
                 *((f"x_{name}", pa.float64()) for name in columns),
+                ("services", pa.list_(pa.string())),
                 ("segment_id", pa.string()),
                 ("distance", pa.float64()),
                 ("margin", pa.float64()),
@@ -95,6 +97,7 @@ class CustomerTable:
             pa.array([customer.decode() for customer in ids]),
             *(_column(values) for values in seen.raw.T),
             *(_column(values) for values in x.T),
+            pa.array(services(rows, chosen, core.plan.vocabulary), pa.list_(pa.string())),
             pa.array(names, pa.string()),
             _column(distance),
             _column(margin),

@@ -237,7 +237,7 @@ def run_service(config: Config, *, coordinates: bool = True) -> None:
     keep_little()
     stop = StopRequest()  # before the clients: a stop while they connect is a clean one too
     arm(os.environ)
-    compile_kernels(stop)
+    compile_kernels(config, stop)
     with Service(config, coordinates=coordinates, close_member=leave_behind) as service:
         stop.tell(service.worker.stop)
         if not stop.has_come:

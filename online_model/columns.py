@@ -36,13 +36,18 @@ class Missing(IntEnum):
 class Phrases:
     """Words of a column for people, as `online_model.spec.Words` has them; empty where none were given.
 
-    `high` and `low` are for names, `more` and `less` for sentences.
+    `high` and `low` are for names, the others for sentences.
     """
 
     high: str = ""
     low: str = ""
     more: str = ""
     less: str = ""
+    much: str = ""
+    little: str = ""
+    fact: str = ""
+    unit: str = ""
+    always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Columns:
     `label` and `unit`: words for people ("Data", "MB per 30 days"). `block`: block name per column.
     `weight` float64[D]: relative weight of the column's *feature* inside its block.
     `one_hot` bool[D]: the column is a level of a one-hot feature. `transform`, `missing` int8[D].
-    `clip` bool[D]: clip at the calibration quantiles p0.1 / p99.9. `phrases`: as many, or none at all.
+    `clip` bool[D]: clip at the calibration quantiles p0.1 / p99.9. `phrases`, `kinds`: as many, or none at
+    all; `kinds`: the kinds of events that a column is about (for a share, those of the whole).
     """
 
     name: tuple[str, ...]
@@ -67,6 +73,7 @@ class Columns:
     missing: npt.NDArray[np.int8]
     clip: npt.NDArray[np.bool_]
     phrases: tuple[Phrases, ...] = ()
+    kinds: tuple[frozenset[str], ...] = ()
 
     @property
     def n(self) -> int:
@@ -76,6 +83,10 @@ class Columns:
     def phrases_of(self, j: int) -> Phrases:
         """Words of column `j`."""
         return self.phrases[j] if self.phrases else Phrases()
+
+    def has_same_kinds(self, j: int, other: int) -> bool:
+        """Whether two columns are about events of the same kind."""
+        return bool(self.kinds) and not self.kinds[j].isdisjoint(self.kinds[other])
 
     def level(self, j: int) -> str:
         """Level of a one-hot column, in words."""

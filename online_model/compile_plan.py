@@ -321,12 +321,20 @@ def _columns(pending: list[_Pending]) -> Columns:
         missing=np.array([missing[f.missing] for f in features], np.int8),
         clip=np.array([f.clip for f in features]) & ~one_hot,
         phrases=tuple(_phrases(f, lv) for f, lv in zip(features, levels, strict=True)),
+        kinds=tuple(_kinds(f) for f in features),
     )
 
 
 def _phrases(feature: Feature, level: str) -> Phrases:
     words = feature.words
-    return Phrases(words.levels.get(level, "") if level else words.high, words.low, words.more, words.less)
+    high = words.levels.get(level, "") if level else words.high
+    same = words.model_dump(exclude={"high", "levels"})
+    return Phrases(high=high, **same)
+
+
+def _kinds(feature: Feature) -> frozenset[str]:
+    """A share tells of its whole; what meets a condition (at night, abroad) only of the condition."""
+    return frozenset() if feature.where != Filter() else frozenset(feature.events + feature.of)
 
 
 def _limits(spec: FeatureSpec, rings: list[_Key], activity: int) -> Limits:

@@ -92,6 +92,19 @@ def _medoid(x: Float64Array, importance: Float64Array) -> int:
     return int(candidates[np.argmin(np.sqrt(distances(compared, whole, importance)).sum(axis=0))])
 
 
+def middle_member(x: Float64Array) -> int:
+    """Row of the member of `x` float64[m, d] that is nearest to the medians, in standard deviations.
+
+    A missing value counts as two deviations.
+    """
+    present = np.isfinite(x)
+    columns = present.any(axis=0)
+    x, present = x[:, columns], present[:, columns]
+    spread = np.nanstd(x, axis=0)
+    apart = np.abs(x - np.nanmedian(x, axis=0)) / np.where(spread > 0, spread, 1.0)
+    return int(np.argmin((np.where(present, apart, 2.0) ** 2).sum(axis=1)))
+
+
 def telling(significant: Sequence[str], columns: Columns) -> list[int]:
     """Columns of the names in `significant` (the strongest first); of a category only the first level."""
     seen, found = set[str](), []

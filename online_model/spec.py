@@ -61,6 +61,17 @@ CODED_ATTRIBUTE_NAMES = ("gender", "region", "plan", "contract", "line_type", "p
 #: Where the noun, the adverb or the level goes in a phrase of `Words`.
 BLANK = "_"
 _LONGEST_PHRASE = 40
+#: How many blanks a phrase of `Words` may have.
+_BLANKS: dict[str, tuple[int, ...]] = {
+    "high": (0, 1),
+    "low": (0, 1),
+    "more": (1,),
+    "less": (1,),
+    "much": (0,),
+    "little": (0,),
+    "fact": (1,),
+    "unit": (0,),
+}
 
 
 class SpecError(ValueError):
@@ -89,6 +100,9 @@ class Words(_Strict):
     In names of segments: `high`, `low`, or `levels` of a category. A phrase is a noun ("texters"), or has
     `_` where the noun goes ("young _", "_ at night"). In sentences of the report: `more`, `less`, with `_`
     for an adverb ("use _ more data") or, for a category, `more` with `_` for the level ("have a _ contract").
+    In the headline of a card: `much`, `little` ("always online"). Of a value: `unit` instead of the feature's
+    ("of their calls and texts"), `fact` with `_` for the value, or the level ("spending _"); where `always`,
+    every card states it.
     """
 
     high: str = ""
@@ -96,10 +110,15 @@ class Words(_Strict):
     levels: dict[str, str] = {}
     more: str = ""
     less: str = ""
+    much: str = ""
+    little: str = ""
+    fact: str = ""
+    unit: str = ""
+    always: bool = False
 
     def all(self) -> dict[str, str]:
-        """Those that were given, by where they stand."""
-        plain = {name: getattr(self, name) for name in ("high", "low", "more", "less")}
+        """The phrases that were given, by where they stand."""
+        plain = {name: getattr(self, name) for name in _BLANKS}
         levels = {f"levels.{level}": phrase for level, phrase in self.levels.items()}
         return {place: phrase for place, phrase in (plain | levels).items() if phrase}
 
@@ -177,13 +196,14 @@ def _words_problem(feature: Feature) -> str | None:
     words, is_category = feature.words, feature.aggregate == "one_hot"
     for place, phrase in words.all().items():
         blanks = phrase.split().count(BLANK)
-        if phrase != " ".join(phrase.split()) or len(phrase) > _LONGEST_PHRASE or phrase == BLANK:
+        is_bare = phrase == BLANK and place != "fact"
+        if phrase != " ".join(phrase.split()) or len(phrase) > _LONGEST_PHRASE or is_bare:
             return f"words.{place} must be a phrase of at most {_LONGEST_PHRASE} characters"
-        needed = (1,) if place in ("more", "less") else (0, 1)
+        needed = _BLANKS.get(place, (0, 1))
         if blanks not in needed or phrase.count(BLANK) != blanks:
             return f"words.{place} needs {' or '.join(map(str, needed))} '{BLANK}' as a word of its own"
-    if is_category and (words.high or words.low or words.less):
-        return "words of a category are levels and more"
+    if is_category and not set(words.model_fields_set) <= {"levels", "more", "fact", "always"}:
+        return "words of a category are levels, more, fact and always"
     unknown = sorted(set(words.levels) - set(feature.levels))
     if unknown:
         known = ", ".join(feature.levels) or "it has none"

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from consumer.report.findings import Findings
-from consumer.report.words import capital, decimal, joined, percent, sign, span, thousands
+from consumer.report.services import services_of
+from consumer.report.standing_out import MOST, has_little, standing_out
+from consumer.report.words import FAR, capital, decimal, is_far, joined, percent, sign, span, thousands
 from online_model.model import DORMANT, UNCLASSIFIED
-from online_model.portrait import telling, typical_columns
+from online_model.portrait import middle_member
 from online_model.strategy import DEFAULT, Strategy
 from online_model.timeline import Trend
 
-_FEATURES: Final = 6
-#: Of those, so many make up the first sentence.
-_LEADING: Final = 4
-#: Mean place between border (0) and centre (1) from which on a segment stands so far apart.
-_APART: Final = ((0.5, "stands clearly apart from"), (0.3, "stands apart from"), (0.15, "borders on"))
+_FEATURES: Final = 5
+#: Of those, so many make up the headline.
+_LEADING: Final = 3
+#: Facts of a specification that does not say which are to be on every card.
+_FACTS: Final = 4
 _RULES: Final = {
     DORMANT: "Silent for so long that there is nothing to describe. Whoever uses the line again is back.",
     UNCLASSIFIED: "Too little is known of these customers to say which segment they are in.",
@@ -26,7 +30,7 @@ _RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature that stands out: `words`, its `value` in the segment and the `usual` one, of all customers.
+    """A feature that stands out: `words`, its `value` in the segment, and what is `usual`.
 
     `bar`: -100..100, standard deviations from everybody, 3 being the full length.
     """
@@ -41,7 +45,8 @@ class Feature:
 class Card:
     """One segment. `colour`: its number in all figures, None for those without a place there.
 
-    `reason`: why it has this strategy.
+    `facts`: of the typical customer, the same on every card; `services`: those that most have; `example`: one
+    of its customers; `reason`: why it has this strategy.
     """
 
     id: str
@@ -52,7 +57,9 @@ class Card:
     headline: str
     trend: str
     features: tuple[Feature, ...] = ()
-    typical: tuple[tuple[str, str], ...] = ()
+    facts: tuple[str, ...] = ()
+    services: str = ""
+    example: str = ""
     apart: str = ""
     strategy: Strategy | None = None
     treated: str = ""
@@ -74,17 +81,18 @@ def _card(findings: Findings, code: int) -> Card:
     if not findings.is_described(code):
         headline = "Fewer than ten customers are known here, so nothing is said about them."
         return Card(segment.id, segment.name, code, *parts, headline, "", strategy=strategy)
-    places = _places(findings, code)[:_FEATURES]
-    features = tuple(_feature(findings, code, j) for j in places)
+    places = standing_out(findings, code)[:_FEATURES]
     return Card(
         segment.id,
         segment.name,
         code,
         *parts,
-        _headline(findings, code, places[:_LEADING]),
+        _headline(findings, code, places),
         _trend(findings.trend(segment.id)),
-        features,
-        _typical(findings, code),
+        tuple(_feature(findings, code, j) for j in places),
+        _facts(findings, code),
+        services_of(findings, code),
+        _example(findings, code, places),
         _apart(findings, code),
         strategy,
         _treated(strategy),
@@ -92,21 +100,67 @@ def _card(findings: Findings, code: int) -> Card:
     )
 
 
-def _headline(findings: Findings, code: int, places: list[int]) -> str:
-    """One sentence, what is compared before what most of them have."""
-    more, mostly = _clauses(findings, code, places)
-    clauses = [f"{joined(more)} than most"] if more else []
-    clauses += [joined(mostly)] if mostly else []
-    return f"They {', and '.join(clauses)}." if clauses else "Much like the average customer."
+def reading_guide(findings: Findings) -> tuple[str, ...]:
+    """What the numbers on the cards are, and where the customers are that are in no segment."""
+    known = sum(findings.share(segment_id) or 0.0 for segment_id in findings.ids)
+    rest = [
+        f"{percent(share)} {words}"
+        for segment_id, words in (
+            (DORMANT, "are dormant"),
+            (UNCLASSIFIED, "have too little data"),
+            (None, "are not looked at yet"),
+        )
+        if (share := findings.share(segment_id))
+    ]
+    usual = joined(_usual_facts(findings))
+    return (
+        "Numbers are those of the typical customer, the one in the middle: half of the segment have more, "
+        f"half less. “Usual” is the same number for all customers ({usual}). “Far” is at least twice as "
+        "much, or at most half. Bars lead to the right for more than usual, to the left for less; they are "
+        "long where a segment is unlike the others. Of features that say the same, only the one that stands "
+        "out most is listed.",
+        f"{percent(known)} of all customers are in a segment; {joined(rest)}."
+        if rest
+        else "Every customer is in a segment, but for groups of fewer than ten.",
+    )
+
+
+def _headline(findings: Findings, code: int, places: Sequence[int]) -> str:
+    """A picture in a few words, in the order of what stands out: young, always online, active at night."""
+    columns, profile = findings.columns, findings.profiles[code]
+    little = has_little(findings, code, FAR)
+    words = ["little use of the phone in every way"] if little else []
+    for j in places:
+        phrases = columns.phrases_of(j)
+        if columns.one_hot[j]:
+            words += [findings.units.fact(j, 1.0)] if (profile.mean[j] or 0.0) >= MOST else []
+        elif j not in little:
+            words.append(phrases.much if profile.deviation[j] > 0 else _little(findings, code, j))
+    pictures = [word for word in words if word][:_LEADING]
+    if any(columns.phrases_of(j).much or columns.phrases_of(j).little for j in range(columns.n)) and pictures:
+        return f"{capital(', '.join(pictures))}."
+    more, many = _clauses(findings, code, places[:_LEADING])
+    clauses = [f"they {joined(more)} than most"] if more else []
+    return (
+        f"{capital(', and '.join(clauses + many))}." if clauses + many else "Much like the average customer."
+    )
+
+
+def _little(findings: Findings, code: int, j: int) -> str:
+    """Few add-ons; no add-ons, if the middle customer has none."""
+    phrase = findings.columns.phrases_of(j).little
+    is_none = findings.profiles[code].median[j] == 0 and not findings.units.is_share(j)
+    return findings.units.bare(j, 0.0) if phrase and is_none else phrase
 
 
 def _clauses(findings: Findings, code: int, places: Iterable[int]) -> tuple[list[str], list[str]]:
-    """What columns say about a segment, in plain words: numbers, and categories."""
-    profile, is_level = findings.profiles[code], findings.columns.one_hot
-    words = {
-        j: findings.units.compared(j, profile.deviation[j], profile.mean[j], is_plain=True) for j in places
-    }
-    return [w for j, w in words.items() if not is_level[j]], [w for j, w in words.items() if is_level[j]]
+    """What columns say in plain words: numbers (use more data), and categories (most are prepaid)."""
+    profile, is_level, units = findings.profiles[code], findings.columns.one_hot, findings.units
+    chosen = list(places)
+    return (
+        [units.compared(j, profile.deviation[j] > 0) for j in chosen if not is_level[j]],
+        [units.counted(j, profile.mean[j] or 0.0, profile.deviation[j]) for j in chosen if is_level[j]],
+    )
 
 
 def _feature(findings: Findings, code: int, j: int) -> Feature:
@@ -115,19 +169,56 @@ def _feature(findings: Findings, code: int, j: int) -> Feature:
     Deviations are those of logarithms where a feature is skewed, which a few large values do not move: means
     may lie the other way.
     """
-    units, deviation = findings.units, findings.profiles[code].deviation[j]
-    own, usual = findings.profiles[code].median[j], float(findings.medians[j])
-    who = "typical customer"
-    if findings.columns.one_hot[j] or own is None or (own - usual) * deviation <= 0:
-        own, usual = findings.profiles[code].mean[j], float(findings.means[j])
-        who = "all customers" if findings.columns.one_hot[j] else "average customer"
-    value = units.spoken(j, own) + (" on average" if who == "average customer" else "")
-    return Feature(
-        capital(units.compared(j, deviation, findings.profiles[code].mean[j])),
-        value,
-        f"{who}: {units.bare(j, usual)}",
-        round(max(-100.0, min(100.0, deviation / 3 * 100)), 1),
-    )
+    units, profile = findings.units, findings.profiles[code]
+    deviation = profile.deviation[j]
+    bar = round(max(-100.0, min(100.0, deviation / 3 * 100)), 1)
+    if findings.columns.one_hot[j]:
+        share = profile.mean[j] or 0.0
+        usual = f"usual: {units.bare(j, float(findings.means[j]))}"
+        return Feature(capital(units.counted(j, share, deviation)), units.spoken(j, share), usual, bar)
+    own, of_all, kind = profile.median[j], float(findings.medians[j]), ""
+    if own is None or (own - of_all) * deviation <= 0:
+        own, of_all, kind = profile.mean[j] or 0.0, float(findings.means[j]), " on average"
+    words = units.compared(j, deviation > 0, "far" if is_far(own, of_all) else "")
+    return Feature(capital(words), units.spoken(j, own) + kind, units.usual(j, own, of_all) + kind, bar)
+
+
+def _facts(findings: Findings, code: int) -> tuple[str, ...]:
+    """What every card states: who they are, which specifications have last, then what they use."""
+    profile, columns, units = findings.profiles[code], findings.columns, findings.units
+    found = []
+    for j in _stated(findings):
+        value = profile.mean[j] if columns.one_hot[j] else profile.median[j]
+        if value is None or (columns.one_hot[j] and value < MOST):
+            continue
+        share = f" ({units.spoken(j, value)})" if columns.one_hot[j] else ""
+        found.append(f"{units.fact(j, value)}{share}")
+    return tuple(found)
+
+
+def _usual_facts(findings: Findings) -> list[str]:
+    return [
+        findings.units.fact(j, float(findings.medians[j]))
+        for j in _stated(findings)
+        if not findings.columns.one_hot[j] and np.isfinite(findings.medians[j])
+    ]
+
+
+def _stated(findings: Findings) -> list[int]:
+    columns = findings.columns
+    always = [j for j in reversed(range(columns.n)) if columns.phrases_of(j).always]
+    return always or findings.strongest[:_FACTS]
+
+
+def _example(findings: Findings, code: int, places: Sequence[int]) -> str:
+    """The customer nearest to the middle of what the card tells, without id and in rounded values."""
+    columns, units = findings.columns, findings.units
+    numbers = [j for j in dict.fromkeys([*_stated(findings), *places]) if not columns.one_hot[j]]
+    members = np.flatnonzero(findings.codes == code)
+    row = findings.customers.raw[members[middle_member(findings.x[members][:, numbers])]]
+    shown = dict.fromkeys([*_stated(findings), *places])
+    told = [j for j in shown if (row[j] == 1.0 if columns.one_hot[j] else np.isfinite(row[j]))]
+    return f"For example: {', '.join(units.fact(j, float(row[j])) for j in told)}." if told else ""
 
 
 def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
@@ -141,14 +232,9 @@ def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
         return f"Chosen earlier and kept; today it would be “{name}”."
     if strategy.id == DEFAULT:
         return "No other strategy fits this segment."
-    more, mostly = _clauses(
-        findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when)
-    )
-    return f"Chosen because they {joined(more + mostly)}."
-
-
-def _places(findings: Findings, code: int) -> list[int]:
-    return telling(findings.profiles[code].significant, findings.columns)
+    more, many = _clauses(findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when))
+    clauses = [f"they {joined(more)}"] if more else []
+    return f"Chosen because {' and '.join(clauses + many)}."
 
 
 def _rule(findings: Findings, segment_id: str) -> Card:
@@ -180,29 +266,13 @@ def _trend(trend: Trend | None) -> str:
     return f"{trend.direction}: {change} in {span(trend.days)}"
 
 
-def _typical(findings: Findings, code: int) -> tuple[tuple[str, str], ...]:
-    """Features of the medoid: what is significant for the segment first, then for all segments."""
-    medoid = findings.portraits[code].medoid
-    assert medoid is not None
-    raw, columns, units = findings.customers.raw[medoid], findings.columns, findings.units
-    found = []
-    for j in typical_columns(raw, findings.profiles[code].significant, findings.strongest, columns):
-        if columns.one_hot[j]:
-            feature, _, level = units.label(j).rpartition(": ")
-            found.append((feature or columns.feature[j], level))
-        else:
-            found.append((units.label(j), units.short(j, float(raw[j]))))
-    return tuple(found)
-
-
 def _apart(findings: Findings, code: int) -> str:
     portrait = findings.portraits[code]
     if portrait.nearest is None or portrait.separation is None or portrait.border is None:
         return ""
-    how = next((text for least, text in _APART if portrait.separation >= least), "overlaps with")
     neighbour = findings.model.segments[portrait.nearest].name
-    border = f"{percent(portrait.border, 0)} of these customers could as well be there"
-    return f"{capital(how)} the nearest segment, “{neighbour}”; {border}."
+    border = f"{percent(portrait.border, 0)} of these customers are nearly as close to it"
+    return f"Closest to: “{neighbour}”; {border}."
 
 
 def _treated(strategy: Strategy | None) -> str:

@@ -32,7 +32,8 @@ class Part:
 class Customers:
     """Counted: `by_segment` (ids, None without a segment), `moves` of the last days, `fell_silent`.
 
-    `raw` float64[m, D], `segments` (m ids or None): the sample. `total`: live customers. `parts`: where they
+    `raw` float64[m, D], `segments` (m ids or None), `services` (m lists of names, None: unknown; or empty, of
+    a table without them): the sample. `total`: live customers. `parts`: where they
     came from; `missing`: parts that could not be read, in words. `source`: in words.
     """
 
@@ -43,6 +44,7 @@ class Customers:
     fell_silent: int = 0
     raw: Float64Array = field(default_factory=lambda: np.empty((0, 0)))
     segments: list[str | None] = field(default_factory=list)
+    services: list[list[str] | None] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 

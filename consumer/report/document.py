@@ -10,7 +10,7 @@ import numpy as np
 
 from consumer.report import figures, figures_data, tables, tables_data, tables_model
 from consumer.report.axes import title as axis_title
-from consumer.report.cards import Card, make_cards
+from consumer.report.cards import Card, make_cards, reading_guide
 from consumer.report.figures import Figure
 from consumer.report.findings import Findings
 from consumer.report.light import Light, drift_light
@@ -41,7 +41,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole report. `tiles`: pairs of a caption and a figure in words; `warnings`: what is missing."""
+    """A whole report.
+
+    `tiles`: pairs of a caption and a figure in words; `warnings`: what is missing; `guide`: how to read the
+    cards.
+    """
 
     title: str
     as_of: str
@@ -49,6 +53,7 @@ class Document:
     light: Light
     tiles: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    guide: tuple[str, ...]
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
     colours: tuple[str, ...] = field(default=figures.COLOURS)
@@ -79,6 +84,7 @@ def make_document(findings: Findings, title: str, made_us: int) -> Document:
         light=light,
         tiles=_tiles(findings),
         warnings=tuple(_warnings(findings)),
+        guide=reading_guide(findings),
         cards=tuple(make_cards(findings)),
         sections=(
             _segments(findings),

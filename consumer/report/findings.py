@@ -14,7 +14,17 @@ from consumer.report.words import Units
 from online_model.calibration import significance
 from online_model.catalog import FIXED_SEGMENTS, Population, make_profiles
 from online_model.columns import Columns
-from online_model.exploration import Dots, Projection, dots, means, medians, principal_axes, shown
+from online_model.exploration import (
+    MIN_GROUP,
+    Dots,
+    Projection,
+    dots,
+    means,
+    medians,
+    principal_axes,
+    rank_correlation,
+    shown,
+)
 from online_model.model import Model, Profile
 from online_model.model_head import Version
 from online_model.panel import Scores, score
@@ -31,6 +41,8 @@ _SEED: Final = 0
 #: Dots of a scatter, all segments together.
 _DOTS: Final = 1500
 _FIXED: Final = {segment.id: segment.name for segment in FIXED_SEGMENTS}
+#: Rows that correlations are ranked over.
+_CORRELATED: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +52,8 @@ class Findings:
     `x` float64[m, D], `codes` int16[m]: the sample scaled, and its segments as centroid indices (negative:
     none). `profiles`, `portraits`: per centroid, of the sample. `history`: shares for figures, `daily`: for
     trends. `now`: scores of at most 3,000 of the sample. `means`, `medians` float64[D]: of the whole sample.
-    `significance` float64[D]: share of its variance between segments.
+    `significance` float64[D]: share of its variance between segments. `correlation` float64[D, D]: by ranks,
+    of at most 5,000 of it.
     """
 
     models: Sequence[Version]
@@ -61,6 +74,7 @@ class Findings:
     significance: Float64Array
     means: Float64Array
     medians: Float64Array
+    correlation: Float64Array
 
     @property
     def model(self) -> Model:
@@ -117,7 +131,7 @@ class Findings:
 
     def is_described(self, code: int) -> bool:
         """Whether enough customers of a segment are known to say what they are like."""
-        return self.portraits[code].medoid is not None
+        return self.portraits[code].members >= MIN_GROUP
 
     def trend(self, segment_id: str) -> Trend | None:
         """Over the days of the report."""
@@ -199,4 +213,5 @@ def find(
         significance=significance(x, codes),
         means=means(customers.raw),
         medians=medians(customers.raw),
+        correlation=rank_correlation(customers.raw[:: max(1, -(-len(customers.raw) // _CORRELATED))]),
     )

@@ -78,8 +78,9 @@ class ReplaySource:
                 say(f"reading {rows:,} customers")
                 step = max(1, -(-rows // sample))
                 parts = [np.empty((0, len(columns)))]
+                optional = [name for name in ("services",) if name in file.schema_arrow.names]
                 for number in range(file.num_row_groups):
-                    table = file.read_row_group(number, [*columns, "segment_id"])
+                    table = file.read_row_group(number, [*columns, *optional, "segment_id"])
                     parts.append(self._add(table, step, found))
         except FileNotFoundError:
             raise DataError(f"{self._folder} has no customers.parquet", _FIX) from None
@@ -101,6 +102,8 @@ class ReplaySource:
         first = -found.total % step
         found.total += len(segments)
         found.segments += segments[first::step]
+        if "services" in table.column_names:
+            found.services += table["services"].take(np.arange(first, len(segments), step)).to_pylist()
         columns = [table[f"raw_{name}"].to_numpy() for name in self._model.columns]
         return np.stack(columns, axis=1)[first::step].astype(np.float64)
 

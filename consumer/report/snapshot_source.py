@@ -17,6 +17,7 @@ from online_model.movement import fell_silent, last_moves
 from online_model.plan import DAY_US, FeaturePlan
 from online_model.rows import LIVE
 from online_model.scan import KEYS, slice_keys
+from online_model.services import services
 from online_model.state_columns import RowPart
 
 
@@ -69,6 +70,7 @@ class SnapshotSource:
             chosen = np.flatnonzero(live & (slice_keys(part.hashes) < max(1, int(KEYS * share))))
             seen = evaluate(part.rows, chosen.astype(np.int32), watermark_us, self._plan, priors)
             raw.append(seen.raw)
+            found.services += services(part.rows, chosen.astype(np.int32), self._plan.vocabulary)
             found.segments += [segment_id(number) for number in hot["segment"][chosen].tolist()]
         found.total += live_rows
         if manifest.rows:

@@ -7,18 +7,36 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from online_model.columns import Columns
+from online_model.columns import Columns, Transform
 from online_model.spec import BLANK
 
 _MB_PER_GB: Final = 1000.0
-#: Deviations from the population, in standard deviations, and the words for them.
-_STEPS: Final = ((1.5, "far"), (0.8, "clearly"), (0.0, "somewhat"))
-#: Shares of a segment with a level of a category, where larger and where smaller than those of all customers.
-_MOSTLY: Final = 0.5
-_RARELY: Final = 0.25
+#: What is at least so many times as much, or at most that part, is "far" more or less.
+FAR: Final = 2.0
+#: Shares of a segment with a level of a category from which on it is so many; and what is few.
+_MANY: Final = ((0.995, "all"), (0.9, "nearly all"), (0.5, "most"))
+_FEW: Final = 0.25
 #: Spans of so many days are spoken of in years, and in months.
 _YEARS: Final = 730.0
 _MONTHS: Final = 90.0
+_DAYS_IN: Final = {"days": 1.0, "months": 30.44, "years": 365.25}
+_ABOUT_A_YEAR: Final = range(11, 15)
+_PERIODS: Final = {" per 30 days": " a month", " per month": " a month", " per year": " a year"}
+#: Where what something is per, or of, begins.
+_PER: Final = (" a month", " a year", " per ", " of ")
+#: One half, one third, and so on.
+_PARTS: Final = (
+    "half",
+    "a third",
+    "a quarter",
+    "a fifth",
+    "a sixth",
+    "a seventh",
+    "an eighth",
+    "a ninth",
+    "a tenth",
+)
+_ACRONYMS: Final = {"tv": "TV", "sms": "SMS", "iot": "IoT", "wifi": "Wi-Fi"}
 
 
 def thousands(value: float) -> str:
@@ -115,54 +133,102 @@ class Units:
 
     def bare(self, j: int, value: float | None) -> str:
         """As `spoken`, without what it is per: 12 GB, 34 %, 140 minutes."""
-        return self.spoken(j, value).partition(" a month")[0].partition(" per ")[0].partition(" of ")[0]
+        text = self.spoken(j, value)
+        if self.unit(j) in _DAYS_IN:
+            return text
+        for per in _PER:
+            text = text.partition(per)[0]
+        return text
 
     def spoken(self, j: int, value: float | None) -> str:
-        """As `value`, as people say it: 12 GB a month, 140 minutes a month, 7.1 years, 34 % of activity."""
+        """As `value`, as people say it: 12 GB a month, 140 texts a month, 7 years, 34 % of what they do."""
         if value is None or not math.isfinite(value):
             return "unknown"
-        unit = self.unit(j)
-        if self.columns.one_hot[j] or unit.startswith("share"):
-            rest = "" if self.columns.one_hot[j] else unit.removeprefix("share")
-            return f"{'less than 1 %' if 0 < value < 0.01 else f'{value * 100:.0f} %'}{rest}"
-        if unit == "days" and abs(value) >= _MONTHS:
-            per_unit, name = (365.25, "years") if abs(value) >= _YEARS else (30.44, "months")
-            return f"{decimal(value / per_unit, 2)} {name}"
-        text = self.value(j, value if abs(value) >= 0.1 else 0.0, 2).replace(" per 30 days", " a month")
-        number, _, rest = text.partition(" ")
-        if number == "0" and rest:
-            return f"no {rest}"
-        return f"1 {_singular(rest)}".rstrip() if number == "1" else text
+        unit = self.columns.phrases_of(j).unit or self.unit(j)
+        if self.is_share(j):
+            rest = "" if self.columns.one_hot[j] else unit.removeprefix("share").strip()
+            share = "less than 1 %" if 0 < value < 0.01 else f"{value * 100:.0f} %"
+            return f"{share} {rest}".rstrip()
+        if unit in _DAYS_IN:
+            return _span_of_life(value, unit)
+        if unit.startswith("MB") and abs(value) >= _MB_PER_GB:
+            value, unit = value / _MB_PER_GB, f"GB{unit.removeprefix('MB')}"
+        for per, said in _PERIODS.items():
+            unit = unit.replace(per, said)
+        number = decimal(value if abs(value) >= 0.1 else 0.0, 2)
+        if number == "0" and unit and not self.columns.unit[j].startswith("currency"):
+            return f"no {unit}"
+        return f"{number} {_singular(unit) if number == '1' else unit}".rstrip()
 
-    def short(self, j: int, value: float) -> str:
-        """As `spoken`, without what the label says already: 140 a month beside "text messages"."""
-        text = self.spoken(j, value)
-        number, _, rest = text.partition(" ")
-        noun, _, per = rest.partition(" ")
-        if number == "no":
-            return "none"
-        return f"{number} {per}".rstrip() if {noun, f"{noun}s"} & set(self.label(j).split()) else text
+    def is_share(self, j: int) -> bool:
+        """Whether values are shares of a whole, 0..1."""
+        return bool(self.columns.one_hot[j]) or self.unit(j).startswith("share")
 
-    def compared(self, j: int, deviation: float, value: float | None, is_plain: bool = False) -> str:
-        """As in "use far more data", or of a category "are mostly postpaid"; `value` is the mean.
-
-        A plain one does not say how much.
-        """
-        phrases = self.columns.phrases_of(j)
+    def fact(self, j: int, value: float) -> str:
+        """A value of one customer, or of the middle one: spending 39 EUR a month; of a category the level."""
+        phrase = self.columns.phrases_of(j).fact
         if self.columns.one_hot[j]:
-            how = _how_many(deviation, value or 0.0)
-            verb, _, rest = _filled(phrases.more or "are _", self.columns.level(j)).partition(" ")
-            return f"{verb} {how} {rest}" if verb == "are" else f"{how} {verb} {rest}"
-        how = "" if is_plain else next(word for least, word in _STEPS if abs(deviation) >= least)
-        side = "higher" if deviation > 0 else "lower"
-        phrase = (phrases.more if deviation > 0 else phrases.less) or f"have _ {side} {self.label(j)}"
+            return _filled(phrase or BLANK, self.columns.level(j))
+        text = self.bare(j, value) if self.is_share(j) else self.spoken(j, value)
+        return _filled(phrase or f"{self.label(j)} {BLANK}", text)
+
+    def compared(self, j: int, is_more: bool, how: str = "") -> str:
+        """As in "use more data", with `how` (far) before the more."""
+        phrases = self.columns.phrases_of(j)
+        side = "higher" if is_more else "lower"
+        phrase = (phrases.more if is_more else phrases.less) or f"have {BLANK} {side} {self.label(j)}"
         return _filled(phrase, how)
 
+    def counted(self, j: int, share: float, deviation: float) -> str:
+        """How many have a level of a category: most have a two-year contract."""
+        how = next((word for least, word in _MANY if share >= least), "")
+        if deviation < 0:
+            how = "few" if share < _FEW else "fewer than usual"
+        phrase = self.columns.phrases_of(j).more or f"are {BLANK}"
+        return f"{how or 'more than usual'} {_filled(phrase, self.columns.level(j))}"
 
-def _how_many(deviation: float, share: float) -> str:
-    if deviation > 0:
-        return "mostly" if share >= _MOSTLY else "more often"
-    return "rarely" if share < _RARELY else "less often"
+    def usual(self, j: int, own: float, usual: float) -> str:
+        """What is usual, beside what a segment has: 12 times the usual 2.8 GB; only of skewed amounts so."""
+        text = self.bare(j, usual)
+        if text.startswith("no "):
+            return "usual: none"
+        is_skewed = self.columns.transform[j] == Transform.SIGNED_LOG1P
+        if is_skewed and own > 0 and usual > 0 and is_far(own, usual):
+            return f"{times(own / usual)} the usual {text}"
+        return f"usual: {text}"
+
+
+def is_far(own: float, usual: float) -> bool:
+    """Whether a number is at least twice or at most half of the usual one."""
+    return own != usual and (own >= FAR * usual or usual >= FAR * own) and min(own, usual) >= 0
+
+
+def times(ratio: float) -> str:
+    """Twice, 12 times, half of, a third of, less than a tenth of."""
+    if ratio >= 1:
+        return "twice" if ratio < 2.5 else f"{decimal(round(ratio), 2)} times"
+    part = round(1 / ratio)
+    return f"{_PARTS[part - 2]} of" if part - 2 < len(_PARTS) else "less than a tenth of"
+
+
+def named(service: str) -> str:
+    """A service by its name in events: family sharing, SMS flat."""
+    return " ".join(_ACRONYMS.get(word, word) for word in service.replace("_", "-").split("-"))
+
+
+def _span_of_life(value: float, unit: str) -> str:
+    """Days, months or years; roughly, as people say it of the past."""
+    days = value * _DAYS_IN[unit]
+    if unit == "years" or days >= _YEARS:
+        return _of(round(days / _DAYS_IN["years"]), "years")
+    if unit == "months" or days >= _MONTHS:
+        months = round(days / _DAYS_IN["months"])
+        return "about a year" if months in _ABOUT_A_YEAR else _of(months, "months")
+    return _of(round(days), "days")
+
+
+def _of(number: int, unit: str) -> str:
+    return f"no {unit}" if number == 0 else f"{number} {_singular(unit) if number == 1 else unit}"
 
 
 def _filled(phrase: str, word: str) -> str:

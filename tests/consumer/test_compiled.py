@@ -17,6 +17,8 @@ from structlog.testing import capture_logs
 
 from consumer import compiled
 from consumer.compiled import compile_kernels
+from consumer.config import Config
+from consumer.errors import ConfigError
 from consumer.stopping import StopRequest
 from schemas import kernel
 
@@ -51,12 +53,13 @@ def test_what_is_there_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) ->
     """No process is started."""
     monkeypatch.setattr(compiled, "are_compiled", lambda: True)
     monkeypatch.setattr(subprocess, "Popen", None)
-    compile_kernels(StopRequest())
+    compile_kernels(Config(), StopRequest())
 
 
 def test_a_request_to_stop_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that compiles is ended with the one that waits for it."""
     monkeypatch.setattr(compiled, "are_compiled", lambda: False)
+    monkeypatch.setattr(compiled, "_check", lambda config: None)
     monkeypatch.setattr(compiled, "_COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
     before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -64,7 +67,7 @@ def test_a_request_to_stop_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) 
         timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
         begin = time.monotonic()
-        compile_kernels(stop)
+        compile_kernels(Config(), stop)
         assert stop.has_come
         assert time.monotonic() - begin < 30
     finally:
@@ -75,11 +78,21 @@ def test_a_request_to_stop_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) 
 def test_a_failure_is_told_and_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service goes on; it compiles for itself then."""
     monkeypatch.setattr(compiled, "are_compiled", lambda: False)
+    monkeypatch.setattr(compiled, "_check", lambda config: None)
     monkeypatch.setattr(compiled, "_COMMAND", [sys.executable, "-c", "raise OSError('no room')"])
     with capture_logs() as logs:
-        compile_kernels(StopRequest())
+        compile_kernels(Config(), StopRequest())
     assert logs[-1]["log_level"] == "warning"
     assert logs[-1]["problem"] == "OSError: no room"
+
+
+def test_mistakes_are_told_before_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started for settings that nothing could be done with."""
+    monkeypatch.setattr(compiled, "are_compiled", lambda: False)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    kafka = Config().kafka.model_copy(update={"client": {"nonsense": 1}})
+    with pytest.raises(ConfigError, match="nonsense"):
+        compile_kernels(Config().model_copy(update={"kafka": kafka}), StopRequest())
 
 
 def test_nothing_is_left_to_compile() -> None:

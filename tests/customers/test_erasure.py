@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import time
@@ -55,6 +56,7 @@ def hasty(apache_kafka_here: None, logs: Path) -> Iterator[Broker]:
     overrides = HASTY | {"log.dirs": str(logs)}
     with resolve("maven", options=BrokerOptions(heap_mb=512, overrides=tuple(overrides.items()))) as broker:
         yield broker
+        gc.collect()  # clients in this process let go of the broker before it ends, or they complain later
 
 
 @pytest.fixture

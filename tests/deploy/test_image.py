@@ -189,8 +189,7 @@ def test_the_steps_make_a_service_that_starts_without_compiling(built: Stage, tm
     assert all(found.stat().st_mtime.is_integer() for one in installed for found in one)
     ask = "from schemas.kernel import are_compiled; print(are_compiled())"
     assert run(built, variables, "python", "-I", "-c", ask).stdout.splitlines()[-1] == "True"
-    (warm_up,) = [s.arguments[1:] for s in BUILDER if s.name == "RUN" and "consumer.warmup" in s.text]
-    done = run(built, variables, "python", *warm_up)
+    done = run(built, variables, "python", "-I", "-m", "consumer.warmup")
     assert done.returncode == 0, done.stderr
     assert "data saved" not in done.stdout, "something was compiled"
     assert done.stdout.count("data loaded") > 10

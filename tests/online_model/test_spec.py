@@ -62,7 +62,13 @@ def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
         ({"words": {"more": "use more"}}, ["f", "words.more needs 1 '_'"]),
         ({"words": {"levels": {"a": "a _"}}}, ["f", "'a', which is no level", "it has none"]),
         ({**CATEGORY, "words": {"levels": {"c": "c _"}}}, ["f", "'c', which is no level (a, b)"]),
-        ({**CATEGORY, "words": {"low": "few _"}}, ["f", "words of a category are levels and more"]),
+        (
+            {**CATEGORY, "words": {"low": "few _"}},
+            ["f", "words of a category are levels, more, fact and always"],
+        ),
+        ({"words": {"unit": "_ a month"}}, ["f", "words.unit needs 0 '_'"]),
+        ({"words": {"fact": "old"}}, ["f", "words.fact needs 1 '_'"]),
+        ({"words": {"always": "maybe"}}, ["words.always", "boolean"]),
         ({"words": {"higher": "x"}}, ["features.0.words.higher", "not permitted"]),
     ],
 )
@@ -113,12 +119,29 @@ def test_words_are_not_part_of_the_hash() -> None:
 
 def test_columns_have_the_words_of_their_feature() -> None:
     """A level its own ones, with the sentence of its category."""
-    category = {"levels": {"b": "big _"}, "more": "have plan _"}
-    features = [{**GOOD, "words": {"low": "light _"}}, {**GOOD, **CATEGORY, "name": "g", "words": category}]
+    category = {"levels": {"b": "big _"}, "more": "have plan _", "fact": "plan _", "always": True}
+    features = [
+        {**GOOD, "words": {"low": "light _", "fact": "_"}},
+        {**GOOD, **CATEGORY, "name": "g", "words": category},
+    ]
     columns = compile_plan(parse_spec(text_of(features))).columns
     assert [columns.phrases_of(j).low for j in range(3)] == ["light _", "", ""]
     assert [columns.phrases_of(j).high for j in range(3)] == ["", "", "big _"]
     assert [columns.phrases_of(j).more for j in range(3)] == ["", "have plan _", "have plan _"]
+    assert [columns.phrases_of(j).fact for j in range(3)] == ["_", "plan _", "plan _"]
+    assert [columns.phrases_of(j).always for j in range(3)] == [False, True, True]
+
+
+def test_columns_are_about_kinds_of_events() -> None:
+    """A share about all of its whole; what is counted at night only is about the night."""
+    columns = compile_plan(default_spec()).columns
+    place = {name: j for j, name in enumerate(columns.name)}
+    assert columns.kinds[place["mou_30d"]] == {"voice"}
+    assert columns.kinds[place["data_share_28d"]] == {"data", "voice", "sms"}
+    assert columns.has_same_kinds(place["mou_30d"], place["data_share_28d"])
+    assert not columns.has_same_kinds(place["mou_30d"], place["data_mb_30d"])
+    for name in ("night_share_28d", "age", "contract=two-year"):
+        assert columns.kinds[place[name]] == frozenset()
 
 
 def test_the_default_has_what_the_business_asked_for() -> None:

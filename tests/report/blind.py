@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ import pandas as pd
 
 from consumer.config_sources import load_config
 from consumer.options import ReportOptions
-from consumer.report.cards import Card, make_cards
+from consumer.report.cards import Card, make_cards, reading_guide
 from consumer.report.report import findings_of
 from consumer.simulator.truth import Truth
 
@@ -42,10 +42,14 @@ MAJORITY: Final = 0.6
 
 @dataclass(frozen=True)
 class Blind:
-    """`texts`: cards without names by letter; `key`: the persona of each; both in shuffled order."""
+    """`texts`: cards without names by letter; `key`: the persona of each; both in shuffled order.
+
+    `guide`: what the page says before its cards.
+    """
 
     texts: dict[str, str]
     key: dict[str, str]
+    guide: tuple[str, ...] = ()
 
 
 def text_of(card: Card) -> str:
@@ -53,13 +57,12 @@ def text_of(card: Card) -> str:
     lines = [
         " ".join(filter(None, [f"{card.size},", card.share, card.trend])),
         card.headline,
+        f"The typical customer: {', '.join(card.facts)}.",
         "What stands out:",
     ]
     lines += [f"- {feature.words}: {feature.value} ({feature.usual})" for feature in card.features]
-    lines.append("One of them, from the middle of the segment, rounded:")
-    lines += [f"- {label} {value}" for label, value in card.typical]
-    lines.append(re.sub(r", “[^”]*”", "", card.apart))
-    return "\n".join(lines)
+    lines.append(re.sub(r" to: “[^”]*”", " to another segment", card.apart))
+    return "\n".join(filter(None, [*lines, card.services, card.example]))
 
 
 def homes(segments: pd.Series[str], personas: pd.Series[str]) -> dict[str, str]:
@@ -98,7 +101,8 @@ def of_replay(folder: Path, truth: pd.Series[str], seed: int) -> Blind:
     findings = findings_of(options_of(folder))
     table = pd.read_parquet(folder / "customers.parquet").set_index("customer_id")
     cards = make_cards(findings)
-    return blind(cards, homes(table["segment_id"], truth), np.random.default_rng(seed))
+    made = blind(cards, homes(table["segment_id"], truth), np.random.default_rng(seed))
+    return replace(made, guide=reading_guide(findings))
 
 
 def main() -> None:
@@ -115,7 +119,8 @@ def main() -> None:
     made = of_replay(given.replay, truth, given.seed)
     given.out.mkdir(parents=True, exist_ok=True)
     cards = "\n\n".join(f"## Card {letter}\n\n{text}" for letter, text in made.texts.items())
-    (given.out / "cards.md").write_text(f"# Customer segments\n\n{cards}\n")
+    guide = "\n\n".join(made.guide)
+    (given.out / "cards.md").write_text(f"# Customer segments\n\n{guide}\n\n{cards}\n")
     order = np.random.default_rng(given.seed + 1).permutation(list(PERSONAS))
     lines = [f"{number}. {PERSONAS[name]}" for number, name in enumerate(order, 1)]
     text = "Which of these does each card describe? Not all of them need have a card.\n\n" + "\n".join(lines)

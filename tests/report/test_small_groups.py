@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from plotly.offline import get_plotlyjs
@@ -17,6 +18,7 @@ from consumer.report.document import Document, make_document
 from consumer.report.findings import Findings, find
 from consumer.report.page import render
 from consumer.report.replay_source import ReplaySource
+from consumer.report.services import services_of
 from consumer.report.words import Units
 from tests.report.conftest import NOW_US, Month
 
@@ -68,7 +70,8 @@ def test_the_card_says_nothing(findings: Findings) -> None:
     first = findings.ids[0]
     (card,) = [card for card in make_cards(findings) if card.id == first]
     assert (card.size, card.share, card.trend) == ("fewer than 10 customers", "", "")
-    assert (card.features, card.typical, card.apart) == ((), (), "")
+    assert (card.features, card.facts, card.services) == ((), (), "")
+    assert (card.example, card.apart) == ("", "")
     assert card.strategy is not None
 
 
@@ -112,6 +115,34 @@ def test_no_figure_has_them(findings: Findings, document: Document) -> None:
     assert 0.0 in by_id["shares"]["data"][0]["x"]
     page = render(document, "few_tables")
     assert not re.search(rf"\b{FEW} customers", page.replace(get_plotlyjs(), ""))
+
+
+def test_services_of_few_are_not_told(month: Month) -> None:
+    """Neither who has one, nor who has none of it."""
+    findings = with_few(month, 100)
+    code = 1
+    held: list[list[str] | None] = [None] * len(findings.customers.segments)
+    members = np.flatnonzero(findings.codes == code)
+
+    def told(**having: int) -> str:
+        services = list(held)
+        for place, row in enumerate(members):
+            services[row] = [name for name, n in having.items() if place < n]
+        return services_of(replace(findings, customers=replace(findings.customers, services=services)), code)
+
+    n = len(members)
+    assert n >= 30
+    assert told(tv=n, music=n - 9, cloud=9) == "Most have: TV (100 %), music (nearly all)."
+    assert (
+        told(tv=n // 2 - 1, cloud=9) == f"No service that most have; the most common is TV ({percent_of(n)})."
+    )
+    assert told(cloud=9) == told(other=n) == ""
+    assert services_of(replace(findings, customers=replace(findings.customers, services=held)), code) == ""
+
+
+def percent_of(n: int) -> str:
+    """One less than a half."""
+    return f"{(n // 2 - 1) / n * 100:.0f} %"
 
 
 def test_ten_are_enough(month: Month) -> None:

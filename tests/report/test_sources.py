@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from consumer.cli import execute
@@ -18,7 +20,8 @@ from consumer.errors import DataError, SegmenterError
 from consumer.exit_codes import ExitCode
 from consumer.options import ReplayOptions, ReportOptions
 from consumer.replay import run_replay
-from consumer.report.replay_source import read_models
+from consumer.report.replay_source import ReplaySource, read_models
+from consumer.report.snapshot_source import SnapshotSource
 from consumer.snapshots import SnapshotStore
 from tests.report.conftest import Made, Month, make
 from tests.report.large import multiply
@@ -131,6 +134,26 @@ def test_of_many_customers_a_sample_has_features(month: Month, tmp_path: Path) -
     assert 4000 < histogram[histogram["feature"] == "age"]["customers"].sum() < 6000
     assert len(report.html.encode()) < 8_000_000
     assert max(len(pd.read_parquet(path)) for path in report.tables.glob("*.parquet")) < 5000
+
+
+def test_both_sources_know_the_services(month: Month) -> None:
+    """By name, of the same customers; the table of an older replay has none."""
+    scene = month.scene
+    core, model = scene.replay.core, scene.replay.versions[-1]
+    scene.replay.write_results(scene.models.parent)
+    (scene.models.parent / "summary.json").write_text(json.dumps(scene.replay.summary()))
+    store = SnapshotStore(scene.config.snapshots.uri, scene.config.app.name)
+    mine = SnapshotSource(store, core.plan, model).read(10_000, 30.0, lambda _: None)
+    theirs = ReplaySource(scene.models.parent, model).read(10_000, 30.0, lambda _: None)
+    counted = [
+        Counter(zip(c.segments, [tuple(names or ()) for names in c.services], strict=True))
+        for c in (mine, theirs)
+    ]
+    assert counted[0] == counted[1]
+    assert {"tv", "sms-flat", "roaming-pass"} <= {name for names in mine.services for name in names or ()}
+    path = scene.models.parent / "customers.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["services"]), path)
+    assert ReplaySource(scene.models.parent, model).read(10_000, 30.0, lambda _: None).services == []
 
 
 Spoil = Callable[[Config, Path], ReportOptions]
