@@ -5,7 +5,7 @@ what its buffers were. A process that lives for months must not keep the sum of 
 
 glibc raises two thresholds with the largest block that was ever freed: then every thread's arena keeps up to
 64 MiB of free memory at its end, where `malloc_trim` does not look. Arrow's own allocator keeps what threads
-have left behind that are gone.
+have left behind that are gone; `consumer/__init__.py` turns it off before Arrow is loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def keep_little() -> None:
     """
     if _advise is not None:
         ask_for_pages(advise)
-    pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_memory_pool(pa.system_memory_pool())  # also where something had loaded Arrow before
     if _set_option is not None:
         for option, value in _OPTIONS.items():
             _set_option(option, value)

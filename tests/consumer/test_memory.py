@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -69,8 +71,13 @@ print(resident_mb() - before)
 
 def left_mb(kept: str) -> float:
     """What large blocks of threads have left behind in a new process."""
+    chosen = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}  # who chooses one has it, until told else
     done = subprocess.run(
-        [sys.executable, "-c", ARENAS.format(kept=kept)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", ARENAS.format(kept=kept)],
+        env=chosen,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return float(done.stdout)
@@ -79,3 +86,27 @@ def left_mb(kept: str) -> float:
 def test_little_is_kept_for_threads() -> None:
     """Without the settings every arena keeps the end of its memory."""
     assert left_mb("little") < 0.5 * left_mb("")
+
+
+def test_arrow_reserves_nothing() -> None:
+    """Whatever part of it asks for memory: no mapping of a gibibyte comes with the first Parquet file."""
+    program = """
+        import consumer, io
+        import pyarrow as pa, pyarrow.parquet as pq
+        file = io.BytesIO()
+        pq.write_table(pa.table({"ids": [b"x" * 50] * 100_000}), file)
+        pq.read_table(file)
+        places = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+        print(pa.default_memory_pool().backend_name, max(int(end, 16) - int(low, 16) for low, end in places))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    pool, largest = done.stdout.split()
+    assert pool == "system"
+    assert int(largest) < 1 << 29
