@@ -112,10 +112,14 @@ class Commits:
 
 
 def usage_of(pid: int) -> dict[str, float]:
-    """Resident megabytes, open files and threads of a process."""
+    """Resident megabytes (all, of no file, in huge pages), open files and threads of a process."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    pages = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]  # the first line is its address
+    memory = dict(line.split(":", 1) for line in pages)
     return {
         "rss_mb": int(status["VmRSS"].split()[0]) / 1024,
+        "anonymous_mb": int(status["RssAnon"].split()[0]) / 1024,
+        "huge_mb": int(memory["AnonHugePages"].split()[0]) / 1024,
         "files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
         "threads": int(status["Threads"]),
     }
