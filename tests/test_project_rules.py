@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 MAX_LINES = 400
+MAX_BYTES = 500_000
 
 #: Every address in the repository is of one of these hosts (or has no dot: a service in a compose file).
 #: Package registries are not among them on purpose: where packages come from is the machine's business.
@@ -166,3 +167,8 @@ def test_make_lists_every_target() -> None:
 def test_ci_runs_the_tests_of_the_makefile() -> None:
     """CI's last command is the one people are told to use."""
     assert (ROOT / ".ci/run").read_text(encoding="utf-8").rstrip().endswith("\nmake test")
+
+
+def test_no_file_is_large() -> None:
+    """Packages, recordings and results do not belong into the repository; a stray one came in once."""
+    assert [path.name for path in committed() if path.stat().st_size > MAX_BYTES] == []

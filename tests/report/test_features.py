@@ -74,6 +74,23 @@ def test_a_partition_without_a_snapshot_is_named(
     assert 50 < len(table(out)) < 250
 
 
+def test_a_snapshot_with_other_bytes_is_not_read(
+    month: Month, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bit of a value has changed: the file is as long and as readable as before."""
+    config = multiply(month.scene.config, tmp_path / "some", 300)
+    [path] = (tmp_path / "some" / config.app.name / "partition=1").glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    out = tmp_path / "some.parquet"
+    assert execute(arguments(month, out, uri=config.snapshots.uri)) == ExitCode.OK
+    said = capsys.readouterr().err
+    assert "its bytes are not those of its checksum" in said
+    assert "partition 1 is left out" in said
+    assert 50 < len(table(out)) < 250
+
+
 @pytest.mark.parametrize(
     ("spoilt", "code", "words"),
     [
