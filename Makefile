@@ -7,7 +7,8 @@ UV ?= $(BIN)/uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 # Two processes and more share the tests: they wait for brokers most of the time. Each has brokers of its own.
-TEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# One that ended because a test hung is replaced, and the test tried again, which must not go on for ever.
+TEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --max-worker-restart=2
 BENCH ?= $(sort $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py)))
 
 .DEFAULT_GOAL := help

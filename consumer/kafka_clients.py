@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,8 @@ MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 
 #: A client that has not closed after this long never will.
 CLOSE_LIMIT_S: Final = 10.0
+#: A rebalance that a client has begun is heard of within this.
+QUIET_S: Final = 0.2
 #: How a member of a group ends: told the client and a name for messages; whether it has.
 CloseMember = Callable[[Consumer, str], bool]
 _left: Final[list[Consumer]] = []
@@ -244,17 +247,34 @@ def _error_callback(on_error: OnError | None) -> Callable[[KafkaError], None]:
 
 
 def leave_group(consumer: Consumer, name: str, limit_s: float = CLOSE_LIMIT_S) -> bool:
-    """Closes a member of a group, inside a process that goes on; whether it ended within `limit_s`.
+    """Ends a membership, inside a process that goes on; whether it ended within `limit_s`.
 
     Where it does not, the client is left to its thread. See `leave_behind` for why a process that is about
     to end does without.
     """
-    closing = threading.Thread(target=consumer.close, name=f"close-{name}", daemon=True)
+    closing = threading.Thread(target=_leave, args=(consumer, limit_s), name=f"close-{name}", daemon=True)
     closing.start()
     closing.join(limit_s)
     if closing.is_alive():
         _log.warning("a client does not close and is left behind", client=name, after_s=limit_s)
     return not closing.is_alive()
+
+
+def _leave(consumer: Consumer, limit_s: float) -> None:
+    """Closes a member once no rebalance is under way: one that comes while it closes may hang for ever.
+
+    A client without a subscription joins nothing any more, so what is left are the events of rebalances that
+    began before. They are heard here, where librdkafka still answers the `assign` of their callbacks.
+    """
+    now = time.monotonic()
+    limit, quiet = now + limit_s / 2, now + QUIET_S
+    consumer.unsubscribe()
+    while now < min(quiet, limit):
+        consumer.consume(1_000, QUIET_S / 10)  # records that were fetched are dropped with the client
+        now = time.monotonic()
+        if consumer.assignment():  # its revocation is yet to come
+            quiet = now + QUIET_S
+    consumer.close()
 
 
 def leave_behind(consumer: Consumer, _: str) -> bool:

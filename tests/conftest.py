@@ -40,9 +40,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bootstrap", help="address of a Kafka broker for the tests (default: start one)")
 
 
+class FailuresAtOnce:
+    """Tells a failure when it comes: a run that is stopped from outside has no summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """After the letter of the test."""
+        if report.failed:
+            terminal: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line("")
+            terminal.section(f"{report.nodeid} ({report.when})", "_")
+            terminal.write_line(report.longreprtext)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """A place to note the brokers that were used."""
+    """A place to note the brokers that were used; the process that reports tells failures at once."""
     config.stash[BROKERS] = []
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -36,7 +36,7 @@ class Site:
 
     config: Config
     names: TopicNames
-    _closers: list[Callable[[], None]] = field(default_factory=list)
+    _closers: list[Callable[[], object]] = field(default_factory=list)
 
     def with_instance(self, name: str) -> Config:
         """The settings of another process of the group."""
@@ -46,7 +46,7 @@ class Site:
     def member(self, name: str, **callbacks: Callable[[Consumer, list[TopicPartition]], None]) -> Consumer:
         """A group member on the input topics; `settle` brings it in."""
         made = kafka_clients.make_consumer(kafka_clients.consumer_settings(self.with_instance(name)))
-        self._closers.append(made.close)
+        self._closers.append(lambda: kafka_clients.leave_group(made, name))
         made.subscribe(list(self.names.inputs), **callbacks)
         return made
 

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from consumer.brokers import Broker
 from consumer.clock import Deadline
+from consumer.kafka_clients import leave_group
 from tests.conftest import create_topic
 
 pytestmark = pytest.mark.kafka
@@ -126,7 +127,7 @@ def test_offsets_follow_the_transaction(broker: Broker, topic: str, new_name: Ca
 
         assert reader.committed([TopicPartition(topic, 0)], timeout=TRANSACTION_S)[0].offset == 4
     finally:
-        reader.close()
+        leave_group(reader, group)
 
 
 def test_a_second_producer_fences_the_first(
@@ -180,4 +181,4 @@ def test_range_gives_a_member_the_same_partition_of_every_topic(
         assert held[0] | held[1] == {0, 1}
     finally:
         for member in members:
-            member.close()
+            leave_group(member, group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from consumer import kafka_clients
 from consumer.errors import Fenced
 from consumer.input import N_TOPICS, Input
-from consumer.kafka_clients import are_left_behind, leave_behind, leave_group
+from consumer.kafka_clients import QUIET_S, are_left_behind, leave_behind, leave_group
 from schemas.records import RawRecords
 
 TOPICS = ("usage", "billing", "customer")
@@ -42,9 +43,25 @@ class FakeConsumer:
     def resume(self, places: list[TopicPartition]) -> None:
         """Nothing is paused here."""
 
+    def unsubscribe(self) -> None:
+        """The revocation of what is assigned comes later than a quiet while."""
+        self.revoked_at = time.monotonic() + 2 * QUIET_S
+
+    def assignment(self) -> list[TopicPartition]:
+        """What is read."""
+        return self.assigned
+
+    def consume(self, _: int, timeout_s: float) -> list[object]:
+        """No record; at its time the revocation."""
+        time.sleep(timeout_s)
+        if time.monotonic() > self.revoked_at:
+            self.assigned = []
+        return []
+
     def close(self) -> None:
-        """Notes that it was closed."""
+        """Notes that it was closed, and what it held then."""
         self.is_closed = True
+        self.held_at_close = self.assigned
 
 
 def live_input(partitions: int, settle: Callable[[], None] = lambda: None) -> tuple[Any, Any]:
@@ -121,7 +138,7 @@ def test_a_client_that_does_not_close_is_left_behind() -> None:
     """The process ends all the same; one that closes is waited for."""
     ended = threading.Event()
 
-    class Closing:
+    class Closing(FakeConsumer):
         """A client."""
 
         def close(self) -> None:
@@ -131,6 +148,15 @@ def test_a_client_that_does_not_close_is_left_behind() -> None:
     assert not leave_group(cast("Consumer", Closing()), "test", limit_s=0.05)
     ended.set()
     assert leave_group(cast("Consumer", Closing()), "test", limit_s=5.0)
+
+
+def test_a_member_closes_when_nothing_is_assigned_any_more() -> None:
+    """A client that closes with a revocation to come may hang."""
+    client = FakeConsumer()
+    client.assigned = [TopicPartition("usage", 0)]
+    assert leave_group(cast("Consumer", client), "test")
+    assert client.is_closed
+    assert client.held_at_close == []
 
 
 def test_a_process_that_ends_does_not_close_its_members(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,7 @@ def test_a_stranger_to_the_group_cannot_commit(config: Config, names: TopicNames
     )
     heir = kafka_clients.make_consumer(kafka_clients.consumer_settings(other))
     heir.subscribe(list(names.inputs))
-    member.close()
+    kafka_clients.leave_group(member, "member")
     wait_for_assignment(heir)
     offsets = [TopicPartition(names.usage, 0, 9)]
     with pytest.raises(TransactionAborted):
@@ -259,8 +259,36 @@ def test_a_stranger_to_the_group_cannot_commit(config: Config, names: TopicNames
     output.produce(names.changes, 0, b"k", b"payload")
     output.commit(offsets, heir.consumer_group_metadata())
     output.close()
-    heir.close()
+    kafka_clients.leave_group(heir, "heir")
     assert committed_values(config, names.changes, 0) == [b"payload"]
+
+
+def test_members_leave_in_the_middle_of_a_rebalance(config: Config, names: TopicNames) -> None:
+    """Both have an assignment that they have not heard of yet; a client that is simply closed hangs there."""
+
+    def joined(instance: str, heard: list[str]) -> Consumer:
+        settings = kafka_clients.consumer_settings(config) | {"group.instance.id": instance}
+        made = kafka_clients.make_consumer(settings | {"heartbeat.interval.ms": 300})
+
+        def on_assign(client: Consumer, _: list[TopicPartition]) -> None:
+            heard.append("assigned")
+            client.assign([])
+
+        made.subscribe(list(names.inputs), on_assign=on_assign, on_revoke=lambda *_: heard.append("revoked"))
+        return made
+
+    heard: tuple[list[str], list[str]] = ([], [])
+    first = joined("a", heard[0])
+    while "assigned" not in heard[0]:
+        first.consume(10, 0.1)
+    second = joined("b", heard[1])
+    while "revoked" not in heard[0]:
+        first.consume(10, 0.1)
+    time.sleep(3)  # the next generation begins, and nobody polls
+    assert kafka_clients.leave_group(second, "second")
+    assert kafka_clients.leave_group(first, "first")
+    assert heard[1][-1] == "revoked"
+    assert heard[0][-1] == "revoked"
 
 
 def test_an_unreachable_broker_is_named_quickly() -> None:
