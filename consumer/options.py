@@ -44,7 +44,7 @@ class DemoOptions:
     broker: BrokerChoice = "embedded"
     bootstrap: str | None = None
     customers: int = 3000
-    days: int = 42
+    days: int = 49
     seconds: float = 60.0
     seed: int = 7
     plain: bool = False

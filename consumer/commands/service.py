@@ -66,7 +66,7 @@ def demo(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="Broker to start; real: Docker, else Maven; auto: real, else embedded."),
     ] = "embedded",
     customers: Annotated[int, typer.Option(min=100, help="Simulated customers.")] = 3000,
-    days: Annotated[int, typer.Option(min=35, help="Simulated days.")] = 42,
+    days: Annotated[int, typer.Option(min=35, help="Simulated days.")] = 49,
     seconds: Annotated[float, typer.Option(min=5, help="Seconds the days are spread over.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation and of the model.")] = 7,
     plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live view.")] = False,
