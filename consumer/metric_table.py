@@ -148,7 +148,7 @@ METRICS: Final = (
         "snapshot_timestamp_seconds",
         "gauge",
         "seconds",
-        "When this process last completed a snapshot of a partition.",
+        "Up to when the commits of a partition are in a snapshot, or when it became live if none was made.",
         ("partition",),
     ),
     Metric("rebalances_total", "counter", "rebalances", "Rebalances of the consumer group.", ("kind",)),

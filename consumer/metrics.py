@@ -74,6 +74,8 @@ class Metrics:
         for outcome in Outcome:  # a counter that exists at 0 shows its first increase
             for topic in input_topics:
                 self._counter("events_total", topic, outcome.value)
+        for kind in ("assigned", "revoked", "lost"):
+            self._counter("rebalances_total", kind)
         for came_of_it in Recalibrated:
             self.record_recalibrations(came_of_it, 0)
         self.record_moves(0, 0)
@@ -125,7 +127,11 @@ class Metrics:
         self._counters["snapshot_bytes_total"].inc(taken.bytes)
         self._counters["snapshot_cpu_seconds_total"].inc(taken.cpu_s)
         self._histograms["snapshot_duration_seconds"].observe(taken.seconds)
-        self._gauges["snapshot_timestamp_seconds"].labels(taken.partition).set(time.time())
+
+    def set_snapshot_ages(self, uncovered_s: Mapping[int, float]) -> None:
+        """Seconds for which commits may not be in a snapshot, of all live partitions; others disappear."""
+        now = time.time()
+        self._set_all("snapshot_timestamp_seconds", {(p,): now - s for p, s in uncovered_s.items()})
 
     def record_snapshot_pause(self, seconds: float) -> None:
         """The loop stood still while a part was copied."""
@@ -133,7 +139,7 @@ class Metrics:
 
     def forget_partitions(self) -> None:
         """Partitions have changed: those that are owned set their times again."""
-        self._gauges["snapshot_timestamp_seconds"].clear()
+        self._set_all("snapshot_timestamp_seconds", {})
         self._gauges["scan_timestamp_seconds"].clear()
 
     def record_scans(self, finished: Collection[int], customers: int) -> None:

@@ -40,10 +40,14 @@ class ModelFigures:
         self._version = 0
         self._drift = DriftFigures(0)
         self._shown: tuple[Drift | None, Model] | None = None
-        self._alarms: set[tuple[str, str, str]] = set()
+        self._alarms: list[Alarm] = []
 
     def record(self, coordinates: bool) -> None:
-        """Sets the gauges; `coordinates`: whether this process owns the deltas."""
+        """Sets the gauges; `coordinates`: whether this process owns the deltas.
+
+        Drift is shown by the owner alone: what a former one has measured would stay up, and what alerts look
+        at is the largest of all workers.
+        """
         active, coordinator = self._core.engine.active, self._core.coordinator
         self._metrics.set_coordinating(coordinates)
         if active is not None and active.model.version != self._version:
@@ -52,17 +56,18 @@ class ModelFigures:
             origin = origin_of(model)
             calibrated_us = model.created_us if origin is None else origin.calibrated_us
             self._metrics.set_model(model.version, model.k, model.spec_hash, calibrated_us)
-        self._record_drift()
+        self._record_drift(coordinates)
         self._metrics.set_model_age(coordinator.model_age_us)
-        self._record_alarms(coordinator.alarms)
+        self._record_alarms(coordinator.alarms if coordinates else [])
         self._metrics.set_proposal(self._has_proposal())
         for came_of_it, n in self._outcomes.items():
             self._metrics.record_recalibrations(came_of_it, n - self._seen[came_of_it])
             self._seen[came_of_it] = n
 
-    def _record_drift(self) -> None:
+    def _record_drift(self, coordinates: bool) -> None:
         """That of the last scan, once: there are hundreds of figures, and scans are hours apart."""
-        drift, model = self._core.coordinator.drift, self._core.coordinator.model
+        model = self._core.coordinator.model
+        drift = self._core.coordinator.drift if coordinates else None
         if model is None or (drift is not None and drift.share_distance is None):
             return
         if self._shown is None or self._shown[0] is not drift or self._shown[1] is not model:
@@ -72,12 +77,13 @@ class ModelFigures:
 
     def _record_alarms(self, alarms: list[Alarm]) -> None:
         up = {(alarm.kind, alarm.subject, alarm.severity): alarm.text for alarm in alarms}
+        before = {(alarm.kind, alarm.subject, alarm.severity) for alarm in self._alarms}
         self._metrics.set_alarms(up)
         for (kind, subject, severity), text in up.items():
-            if (kind, subject, severity) not in self._alarms:
+            if (kind, subject, severity) not in before:
                 write = _log.info if severity == "note" else _log.warning
                 write("drift", kind=kind, severity=severity, reason=text)
-        self._alarms = set(up)
+        self._alarms = alarms
 
     def status(self) -> dict[str, Any]:
         """What /status shows of it. Runs on the HTTP thread."""
@@ -93,5 +99,5 @@ class ModelFigures:
                 **drift.overall,
                 "feature_psi": drift.labelled.get("feature_psi", {}),
             },
-            "alarms": [{"severity": a.severity, "reason": a.text} for a in self._core.coordinator.alarms],
+            "alarms": [{"severity": alarm.severity, "reason": alarm.text} for alarm in self._alarms],
         }

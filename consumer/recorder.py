@@ -64,6 +64,8 @@ class Recorder:
         self._outcomes = np.zeros((3, len(Outcome)), np.int64)
         self._changes: Counter[tuple[str, str]] = Counter()
         self.coordinates = False
+        #: Seconds for which commits may not be in a snapshot, by partition.
+        self.uncovered_s: Callable[[], Mapping[int, float]] = dict
         self.segments: dict[str, int] = {}
         self.lag = 0
         self._lags: dict[tuple[str, int], int] = {}
@@ -81,6 +83,7 @@ class Recorder:
         """All owned partitions are restored."""
         self._restoring = {}
         self._metrics.set_restore_remaining({})
+        self._metrics.set_snapshot_ages(self.uncovered_s())
         self._metrics.set_state(State.RUNNING)
 
     def restoring(self, partition: int, remaining: int) -> None:
@@ -175,6 +178,7 @@ class Recorder:
             self.lag = sum(self._lags.values())
             metrics.set_lag(self._lags)
         metrics.set_watermarks({p: s.watermark_us for p, s in states.items() if s.watermark_us != NEVER})
+        metrics.set_snapshot_ages(self.uncovered_s())
         if counts:
             self._count_customers()
         for reason, rebuilds in self._rebuilds.items():

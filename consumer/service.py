@@ -159,6 +159,7 @@ class Service:
         )
         snapshots = SnapshotWriter(store, identity, config.snapshots.interval_s, SNAPSHOTS_KEPT)
         self._closers.callback(snapshots.close)
+        self.recorder.uncovered_s = snapshots.uncovered_s
         payloads = PayloadMaker(names, self._records, self.core.run_id, config.scan.interval_s * 1_000_000)
         parts = Parts(
             config=config,

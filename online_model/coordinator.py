@@ -86,6 +86,7 @@ class Coordinator:
                 self.history.clear()
             elif model.observed is not None:
                 self.history.append(model.observed)
+                self.drift = None  # somebody else has measured a later scan
             self._pending.clear()
             self._river = None
 

@@ -132,6 +132,7 @@ class SnapshotWriter:
         self._background: Background[Taken | None] = Background("snapshot")
         self._made = 0
         self._newest: dict[int, int] = {}
+        self._covered_s: dict[int, float] = {}
         self._is_lost = False
         self._rests_until_s = 0.0
 
@@ -148,9 +149,20 @@ class SnapshotWriter:
             self._due_s[partition] = now + self._interval_s * number / len(new)
         self._due_s = {partition: self._due_s[partition] for partition in live}
         self._newest = {partition: n for partition, n in self._newest.items() if partition in self._due_s}
+        # One that comes back keeps its time: rebalances must not hide a store that takes nothing.
+        self._covered_s = dict.fromkeys(new, now) | self._covered_s
         if self._draft is not None and self._draft.partition not in self._due_s:
             self._is_lost = True
             self.outcome()  # at once if nothing is being written; a slow disk is not waited for
+
+    def uncovered_s(self) -> dict[int, float]:
+        """Seconds for which commits may not be in a snapshot, by live partition.
+
+        Since a snapshot was begun that is complete now, or since nothing was new, or since the partition
+        became live: an idle partition needs no snapshot, and one that never had any is not forgotten.
+        """
+        now = self._monotonic()
+        return {partition: now - self._covered_s[partition] for partition in self._due_s}
 
     @property
     def wants_part(self) -> bool:
@@ -179,7 +191,7 @@ class SnapshotWriter:
         if self._draft is None:
             partition = self._next_due()
             if partition is None or not self._is_worth_it(partition, states[partition], commits):
-                self._put_off(partition)
+                self._put_off(partition, commits)
                 return taken
             self._made += 1
             name = f"{commits[partition]}-{self._identity.run_id[:8]}-{self._made}.parquet"
@@ -207,9 +219,11 @@ class SnapshotWriter:
             self._drop_draft(taken)
             return None
         if taken is not None:
-            self._draft = None
             if not taken.problem:
+                assert self._draft is not None
                 self._newest[taken.partition] = taken.n
+                self._covered_s[taken.partition] = self._draft.began_s
+            self._draft = None
             if taken.partition in self._due_s:
                 self._due_s[taken.partition] = self._monotonic() + self._interval_s
         return taken
@@ -288,10 +302,13 @@ class SnapshotWriter:
         cpu_s = draft.cpu_s + time.thread_time() - begun
         return Taken(draft.partition, manifest.n, draft.rows, draft.output.bytes, seconds, cpu_s)
 
-    def _put_off(self, partition: int | None) -> None:
+    def _put_off(self, partition: int | None, commits: dict[int, int]) -> None:
         """There is nothing new of it."""
         if partition is not None:
-            self._due_s[partition] = self._monotonic() + self._interval_s
+            now = self._monotonic()
+            self._due_s[partition] = now + self._interval_s
+            if self._newest.get(partition) == commits[partition]:
+                self._covered_s[partition] = now
 
     def _drop_draft(self, taken: Taken | None) -> None:
         """Removes what is unfinished: without `taken`, which is complete or has left nothing."""

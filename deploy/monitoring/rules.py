@@ -101,6 +101,15 @@ def _process(t: Thresholds) -> list[Alert]:
             "It last passed by {{ $value | humanizeDuration }} ago, while the process answers.",
         ),
         Alert(
+            "SegmenterRestarting",
+            "critical",
+            "restarts",
+            f'changes(process_start_time_seconds{{job="{JOB}"}}[{t.window("restarts")}])'
+            f" > {t['restarts'].critical:g}",
+            "{{ $labels.instance }} ends and starts over",
+            "It has started {{ $value }} times lately. Alerts that wait for something to last do not see it.",
+        ),
+        Alert(
             "SegmenterPartitionsUnassigned",
             "critical",
             "partitions_unassigned",
@@ -195,8 +204,8 @@ def _snapshots(t: Thresholds) -> list[Alert]:
             "critical",
             "snapshot_age",
             f"max by (job) (time() - segmenter_snapshot_timestamp_seconds) > {age.critical:g}",
-            "A partition has had no snapshot for {{ $value | humanizeDuration }}",
-            "When its age passes the retention of the input, a restart cannot restore it any more.",
+            "The commits of {{ $value | humanizeDuration }} are in no snapshot",
+            "When that passes the retention of the input, a restart cannot restore it any more.",
         ),
     ]
 

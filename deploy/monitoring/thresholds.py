@@ -51,6 +51,7 @@ NAMES: Final = (
     "process_absent",
     "process_down",
     "loop_silent",
+    "restarts",
     "partitions_unassigned",
     "watermark_delay",
     "lag_growing",

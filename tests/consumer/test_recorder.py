@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
+import time
 from types import SimpleNamespace
 from typing import cast
 
@@ -33,11 +36,13 @@ SOMETHING = cast("Payload", object())
 
 @pytest.fixture
 def recorder() -> Recorder:
-    """Of a process without partitions; scans are hourly."""
+    """Of a process without partitions that coordinates; scans are hourly."""
     core = Core(load_config(None, {}, {}), 1)
     metrics = Metrics(("usage", "billing", "customer"), "1.2.3")
     figures = ModelFigures(core, metrics, {}, lambda: False)
-    return Recorder(core, lambda: None, metrics, Health(60.0), {}, figures)
+    made = Recorder(core, lambda: None, metrics, Health(60.0), {}, figures)
+    made.coordinates = True
+    return made
 
 
 def scanned(recorder: Recorder, first: int, n: int) -> None:
@@ -81,6 +86,42 @@ def test_an_alarm_is_shown_and_logged_once(recorder: Recorder) -> None:
     assert value(recorder, "segment_displacement_ratio", segment="s1") is None
     assert value(recorder, "model_age_seconds") == 0
     assert recorder.status()["alarms"] == []
+
+
+def test_a_former_owner_shows_no_drift(recorder: Recorder) -> None:
+    """Alerts look at the largest of all workers: what it has measured would stay up, and hide the owner's."""
+    adopted(recorder, model())
+    scanned(recorder, 30, 6)
+    recorder.look_around()
+    assert value(recorder, "drift_alarm", kind="share", subject="", severity="act") == 1
+    recorder.coordinates = False
+    recorder.look_around()
+    assert value(recorder, "drift_samples") == 0
+    assert math.isnan(value(recorder, "segment_share_js_distance") or 0.0)
+    assert value(recorder, "drift_alarm", kind="share", subject="", severity="act") is None
+    assert recorder.status()["alarms"] == []
+    coordinator = recorder._core.coordinator
+    assert coordinator.model is not None
+    learnt = coordinator.model
+    adopted(recorder, dataclasses.replace(learnt, version=learnt.version + 1))  # the new owner's scan
+    recorder.coordinates = True
+    recorder.look_around()
+    assert value(recorder, "drift_samples") == 0, "until it has measured itself"
+
+
+def test_the_age_of_snapshots_is_shown_until_there_is_one(recorder: Recorder) -> None:
+    """Also after a rebalance that took it away for a moment."""
+    recorder.uncovered_s = lambda: {0: 100.0}
+    before = time.time()
+    recorder.look_around()
+    shown = value(recorder, "snapshot_timestamp_seconds", partition="0")
+    assert shown == pytest.approx(before - 100, abs=5)
+    recorder.rebalanced(["assigned"], 1)
+    assert value(recorder, "snapshot_timestamp_seconds", partition="0") is None
+    recorder.live()
+    assert value(recorder, "snapshot_timestamp_seconds", partition="0") == pytest.approx(shown, abs=5)
+    assert value(recorder, "rebalances_total", kind="assigned") == 1
+    assert value(recorder, "rebalances_total", kind="lost") == 0
 
 
 def test_without_a_model_there_is_nothing_to_show(recorder: Recorder) -> None:

@@ -168,6 +168,29 @@ def test_nothing_new_is_not_written_again(tmp_path: Path, state: PartitionState)
     made.close()
 
 
+def test_what_no_snapshot_covers_is_timed(tmp_path: Path, state: PartitionState) -> None:
+    """From when it became live, until one is complete or nothing is new; a quick return hides nothing."""
+    folder = tmp_path / "file"
+    folder.write_text("no directory can be made here")
+    made, clock = make(SnapshotStore(str(folder), "app"))
+    assert made.uncovered_s() == {0: 2.0}
+    assert take(made, state, 7).problem
+    clock.now = 50.0
+    made.follow([])
+    assert made.uncovered_s() == {}
+    made.follow([0])
+    assert made.uncovered_s() == {0: 50.0}
+    folder.unlink()
+    clock.now = 60.0
+    assert not take(made, state, 7).problem
+    clock.now = 61.0
+    assert made.uncovered_s() == {0: 1.0}, "since it was begun"
+    clock.now = 70.0
+    assert turn(made, state, 7) is None  # nothing new
+    assert made.uncovered_s() == {0: 0.0}
+    made.close()
+
+
 def test_a_full_disk_is_reported_and_tried_again(tmp_path: Path, state: PartitionState) -> None:
     """The attempt fails, the loop goes on, the next one succeeds."""
     store = SnapshotStore(str(tmp_path / "file"), "app")

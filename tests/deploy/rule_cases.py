@@ -82,6 +82,13 @@ CASES: Final = (
         of("state", at(0), 'state="running"') | of("loop_timestamp_seconds", at(0)),
     ),
     Case(
+        "SegmenterRestarting",
+        "critical",
+        {'process_start_time_seconds{job="segmenter", instance="a"}': "0x4 _ 300x4 _ 600+600x3000"},
+        # An upgrade, and once more.
+        {'process_start_time_seconds{job="segmenter", instance="a"}': "0x170 _ 10200x4 _ 10500x3000"},
+    ),
+    Case(
         "SegmenterPartitionsUnassigned",
         "critical",
         workers("assigned_partitions", at(2), at(3)) | workers("input_partitions", at(6), at(6)),
@@ -90,14 +97,14 @@ CASES: Final = (
     Case(
         "SegmenterBehind",
         "warning",
-        of("watermark_timestamp_seconds", "-400+60x3000", 'partition="0"'),
-        of("watermark_timestamp_seconds", "-200+60x3000", 'partition="0"'),
+        of("watermark_timestamp_seconds", "-700+60x3000", 'partition="0"'),
+        of("watermark_timestamp_seconds", "-302+60x3000", 'partition="0"'),  # nothing comes
     ),
     Case(
         "SegmenterBehind",
         "critical",
         of("watermark_timestamp_seconds", "-1000+60x3000", 'partition="0"'),
-        of("watermark_timestamp_seconds", "-400+60x3000", 'partition="0"'),
+        of("watermark_timestamp_seconds", "-700+60x3000", 'partition="0"'),
     ),
     Case(
         "SegmenterLagGrowing",
