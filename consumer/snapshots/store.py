@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from consumer.errors import ConfigError
+from consumer.masking import without_userinfo
 from consumer.snapshots.manifest import Manifest, decode, encode
 
 #: A file without a manifest is of a process that died if it is older than this: no snapshot takes as long.
@@ -51,7 +52,10 @@ class CountedFile:
 
 
 class SnapshotStore:
-    """Files of one application under a URI. Methods raise OSError where the file system does."""
+    """Files of one application under a URI. Methods raise OSError where the file system does.
+
+    `uri` is for messages: without the credentials that it may have been given with.
+    """
 
     def __init__(self, uri: str, app: str) -> None:
         """Raises `ConfigError` if the URI names no file system."""
@@ -62,10 +66,10 @@ class SnapshotStore:
                 self._fs, root = fs.LocalFileSystem(), str(Path(uri).absolute())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(
-                f"snapshots.uri {uri!r} cannot be used: {error}",
+                without_userinfo(f"snapshots.uri {uri!r} cannot be used: {error}"),
                 "give a directory, or a URI such as file:///data, s3://bucket/path or gs://bucket/path",
             ) from None
-        self.uri = uri
+        self.uri = without_userinfo(uri)
         self._root = f"{root.rstrip('/')}/{app}"
         self._is_local = isinstance(self._fs, fs.LocalFileSystem)
 
