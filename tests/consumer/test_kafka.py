@@ -163,7 +163,7 @@ def test_the_doctor_finds_a_healthy_cluster_healthy(config: Config, names: Topic
     assert [c for c in checks.values() if c.verdict is Verdict.FAILED] == []
     assert checks["transactions"].verdict is Verdict.OK
     assert checks["connection"].detail.startswith(config.kafka.bootstrap)
-    assert {"client", "specification", "strategies", "topics", "port"} <= checks.keys()
+    assert {"client", "specification", "strategies", "topics", "port", "snapshots"} <= checks.keys()
 
 
 def test_the_doctor_compares_clocks_by_the_brokers_stamp(config: Config, names: TopicNames) -> None:
