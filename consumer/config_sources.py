@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -16,10 +17,9 @@ from pydantic_core import ErrorDetails
 
 from consumer.config import SETTINGS, Config, value_of
 from consumer.errors import ConfigError
+from consumer.masking import MASK, masked, masked_name
 
 ENV_PREFIX: Final = "SEGMENTER_"
-
-_SECRET_WORDS: Final = ("password", "secret", "key.pem", "jaas", "oauthbearer.config", "token", "user.info")
 
 OriginKind = Literal["default", "file", "env", "option"]
 
@@ -59,7 +59,7 @@ class _Collected:
             self.values[setting] = value
             self.origins[setting] = origin
         else:
-            self.problems.append(f"unknown setting {setting} ({origin}){_did_you_mean(setting)}")
+            self.problems.append(f"unknown setting {masked_name(setting)} ({origin}){_did_you_mean(setting)}")
 
 
 def load_config(
@@ -100,12 +100,16 @@ def rows_for_display(loaded: LoadedConfig) -> list[dict[str, Any]]:
     return [
         {
             "setting": setting,
-            "value": _masked(value_of(loaded.config, setting)),
+            "value": masked(value_of(loaded.config, setting)),
             "origin": str(loaded.origins[setting]),
             "help": info.description or "",
         }
         for setting, info in SETTINGS.items()
     ]
+
+
+class _GivenTwice(yaml.constructor.ConstructorError):
+    """A key that is given twice."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -117,9 +121,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
             if key.value in keys:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} is given twice", key.start_mark
-                )
+                raise _GivenTwice(None, None, f"{masked_name(str(key.value))} is given twice", key.start_mark)
             keys.add(key.value)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -136,10 +138,10 @@ def _collect_file(path: Path, collected: _Collected) -> None:
             f"configuration file {path} cannot be read: {error.strerror}",
             "give the path of an existing YAML file with --config",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(
-            f"configuration file {path} is not valid YAML: {' '.join(str(error).split())}",
-            "correct the file at the line named",
+            f"configuration file {path} is not valid YAML: {_yaml_problem(error)}",
+            "correct the file there; values with special characters belong in quotes",
         ) from None
     if content is None:
         return
@@ -153,6 +155,18 @@ def _collect_file(path: Path, collected: _Collected) -> None:
         _collect_mapping(str(name), value, origin, collected)
 
 
+def _yaml_problem(error: yaml.YAMLError | ValueError) -> str:
+    """What is wrong and where, without the line itself and without words of it: they may be a password."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        said, mark = str(error.problem or error.context), error.problem_mark
+        if not isinstance(error, _GivenTwice):
+            said = re.sub(r"\b(alias|tag|handle) ['\"].*", r"\1 ...", said)  # all else that is told is syntax
+        return said if mark is None else f"{said}, line {mark.line + 1}, column {mark.column + 1}"
+    if isinstance(error, yaml.YAMLError | UnicodeDecodeError):
+        return " ".join(str(error).split())
+    return "a number or a date in it is none"  # what the reason is quotes the value
+
+
 def _collect_mapping(name: str, value: Any, origin: Origin, collected: _Collected) -> None:
     if name in SETTINGS or not any(s.startswith(f"{name}.") for s in SETTINGS):
         collected.put(name, value, origin)
@@ -160,7 +174,9 @@ def _collect_mapping(name: str, value: Any, origin: Origin, collected: _Collecte
         for key, inner in value.items():
             _collect_mapping(f"{name}.{key}", inner, origin, collected)
     elif value is not None:  # an empty group is fine
-        collected.problems.append(f"{name} = {value!r} ({origin}): must be a group of settings")
+        collected.problems.append(
+            f"{name} ({origin}): must be a group of settings, not {type(value).__name__}"
+        )
 
 
 def _collect_environment(env: Mapping[str, str], collected: _Collected) -> None:
@@ -185,7 +201,7 @@ def _parse_text(setting: str, value: Any) -> Any:
     if typing.get_origin(annotation) is dict:
         try:
             return yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             return value
     is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     optional = is_union and type(None) in typing.get_args(annotation)
@@ -212,10 +228,10 @@ def _explain(error: ErrorDetails, collected: _Collected) -> str:
         group = ".".join(parts)
         origins = sorted({str(o) for s, o in collected.origins.items() if s.startswith(f"{group}.")})
         return f"{group}: {message} ({', '.join(origins)})"
-    value = _masked(collected.values.get(setting))
+    value = _shown(setting, collected.values.get(setting))
     if error["type"] == "string_pattern_mismatch":  # a pattern alone is no help
         message = f"{message} ({SETTINGS[setting].description})"
-    inner = ".".join(parts[len(setting.split(".")) :])
+    inner = ".".join(map(masked_name, parts[len(setting.split(".")) :]))
     where = f" at {inner}" if inner and isinstance(value, dict) else ""
     return f"{setting} = {value!r} ({collected.origins.get(setting, DEFAULT)}){where}: {message}"
 
@@ -234,8 +250,7 @@ def _config_error(problems: list[str]) -> ConfigError:
     )
 
 
-def _masked(value: Any) -> Any:
-    """`value` without secrets: of `kafka.client` only harmless entries are shown."""
-    if not isinstance(value, dict):
-        return value
-    return {k: "***" if any(w in str(k).lower() for w in _SECRET_WORDS) else v for k, v in value.items()}
+def _shown(setting: str, value: Any) -> Any:
+    """`value` without secrets; what should be a mapping and is none has no names to tell them by."""
+    is_mapping = typing.get_origin(SETTINGS[setting].annotation) is dict
+    return MASK if is_mapping and not isinstance(value, dict) else masked(value)

@@ -21,6 +21,7 @@ from consumer import kafka_clients, topics
 from consumer.clock import Deadline
 from consumer.config import Config
 from consumer.errors import SegmenterError
+from consumer.masking import without_userinfo
 from consumer.registry import unframe_of
 from consumer.transaction import TransactionalOutput
 
@@ -55,8 +56,12 @@ class Check:
 
 
 def examine(config: Config) -> list[Check]:
-    """Run every check. Never raises for what it finds; nothing is changed but for one empty transaction."""
+    """Run every check. Never raises for what it finds.
+
+    Nothing is changed but for one empty transaction, and a small file that comes and goes with snapshots.
+    """
     checks = [_client_version(), *_files(config), _port(config), *_registry(config)]
+    checks.append(_guarded("snapshots", lambda: _snapshots(config)))
     unconnected = [Check(n, Verdict.SKIPPED, "no connection") for n in ("topics", "transactions", "clock")]
     try:
         admin = kafka_clients.make_admin(config)
@@ -96,6 +101,24 @@ def _registry(config: Config) -> list[Check]:
         return Check("registry", Verdict.OK, f"{WriterSchemas(config.kafka).subjects()} subjects")
 
     return [_guarded("registry", check)]
+
+
+def _snapshots(config: Config) -> Check:
+    """Whether snapshots can be written, read and deleted: rights, and for a bucket its address and keys."""
+    from consumer.snapshots import SnapshotStore
+
+    store = SnapshotStore(config.snapshots.uri, config.app.name)
+    try:
+        store.try_out()
+    except (OSError, ValueError) as error:  # ValueError: Arrow, of what no bucket can be called
+        return Check(
+            "snapshots",
+            Verdict.FAILED,
+            without_userinfo(f"{store.place} cannot be used: {error}"),
+            "let the user of the service write, read and delete there, or choose another snapshots.uri; a "
+            "relative one lies in the working directory",
+        )
+    return Check("snapshots", Verdict.OK, f"{store.place} can be written, read and deleted in")
 
 
 def _client_version() -> Check:

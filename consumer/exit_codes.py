@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Self
+from typing import Final, Self
 
 
 class ExitCode(IntEnum):
-    """Why the process ended. Each member's text is printed by `segmenter --help` and in the README."""
+    """Why the process ended. Each member's text is printed by `segmenter --help`."""
 
     def __new__(cls, value: int, meaning: str) -> Self:
         """Member `value` with its explanation."""
@@ -28,3 +28,8 @@ class ExitCode(IntEnum):
     UNVERIFIED = 7, "verify found nothing wrong, but part of the log that it needs is gone"
     RESTART = 75, "state unknown or fenced: restart me, I restore from the committed audit log"
     INTERRUPTED = 130, "stopped by Ctrl-C"
+
+
+#: Starting again mends none of these: supervisors leave the process down. What ends with `BROKER` is not
+#: among them, because a broker comes back without anybody touching this process.
+WANT_A_PERSON: Final = frozenset({ExitCode.CONFIG, ExitCode.TOPICS, ExitCode.DATA})

@@ -58,6 +58,7 @@ class Input:
         self._code = {name: code for code, name in enumerate(topics)}
         self._changed = Ownership()
         self._owned: set[int] = set()
+        self._answered = False
         self._next: dict[tuple[int, int], int] = {}
         self._at_end: dict[tuple[int, int], bool] = {}
         self._ends: dict[tuple[int, int], int] = {}
@@ -77,6 +78,7 @@ class Input:
         self._changed.dropped -= numbers - self._owned
         self._changed.kinds.append("assigned")
         self._owned |= numbers
+        self._answered = True  # also where it gives this member nothing: more members than partitions
         # Nothing is read until the loop has restored the partitions and names their offsets.
         consumer.assign([])
 
@@ -97,6 +99,7 @@ class Input:
         self._changed.dropped |= numbers
         self._changed.kinds.append(kind)
         self._owned -= numbers
+        self._answered = False  # a rebalance is under way: the next assignment is yet to come
         for key in [key for key in self._next if key[0] in numbers]:
             del self._next[key]
             self._at_end.pop(key, None)
@@ -111,6 +114,11 @@ class Input:
     def owned(self) -> frozenset[int]:
         """Partitions assigned to this process."""
         return frozenset(self._owned)
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether the group has answered since the last revocation and has no partition for this process."""
+        return self._answered and not self._owned
 
     def is_wanted(self, partition: int) -> bool:
         """Whether a restore of `partition` still makes sense: it was neither lost nor lost and given back."""

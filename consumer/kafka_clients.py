@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from consumer.config import Config
 from consumer.errors import ConfigError
 from consumer.logs import CLIENT_LOGGER
+from consumer.masking import without_userinfo
 from consumer.ports import OnError, ProducerFactory
 
 ClientSettings = dict[str, Any]
@@ -213,7 +214,7 @@ def _made(kind: Callable[..., _Client], settings: ClientSettings, on_error: OnEr
     except (KafkaException, TypeError, ValueError) as error:  # an unknown name, a wrong value, a wrong type
         reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
         raise ConfigError(
-            f"kafka.client: the Kafka client does not take its settings: {reason}",
+            f"kafka.client: the Kafka client does not take its settings: {without_userinfo(reason)}",
             "correct kafka.client; its names and values are librdkafka's (CONFIGURATION.md there)",
         ) from None
 

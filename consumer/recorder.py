@@ -210,7 +210,8 @@ class Recorder:
     def _waiting(self) -> dict[str, str]:
         inputs = self._inputs()
         reasons = {}
-        if inputs is not None and not inputs.owned:
+        # Who is spare does all that a member can do, and takes over when another one goes.
+        if inputs is not None and not inputs.owned and not inputs.is_spare:
             reasons["assignment"] = "no partition is assigned yet"
         if self._core.engine.active is None:
             reasons["model"] = "not calibrated yet: needs customers and history enough, and a coordinator"
@@ -218,13 +219,14 @@ class Recorder:
 
     def status(self) -> dict[str, Any]:
         """What /status shows. Runs on the HTTP thread."""
-        core, lags = self._core, self._lags
+        core, lags, inputs = self._core, self._lags, self._inputs()
         return {
             "program": __version__,
             "run_id": core.run_id,
             "ready": self._health.ready,
             "waiting": dict(self._health.waiting),
             "lag": self.lag,
+            "spare": inputs is not None and inputs.is_spare,
             "partitions": {
                 str(number): {
                     "watermark_us": None if state.watermark_us == NEVER else state.watermark_us,

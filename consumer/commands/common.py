@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consumer.errors import ConfigError
+from consumer.masking import masked_name
 
 if TYPE_CHECKING:
     from consumer.config import Config
@@ -81,6 +82,8 @@ def _parse_sets(sets: list[str]) -> dict[str, str]:
     for text in sets:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"--set {text}: not of the form NAME=VALUE", "for example --set http.port=0")
+            # Not the text: where the sign between name and value is missing, it may end in a password.
+            shown = masked_name(name.strip())
+            raise ConfigError(f"--set {shown}: not of the form NAME=VALUE", "for example --set http.port=0")
         parsed[name.strip()] = value
     return parsed

@@ -32,7 +32,7 @@ def doctor(
     sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check connection, topics, rights, versions, files and port; say how to fix what is wrong."""
+    """Check connection, topics, rights, versions, files, snapshots and port; say how to fix what is wrong."""
     settings = load_config(config, sets, {"kafka.bootstrap": bootstrap})
     from consumer.doctor import Verdict, examine
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from consumer.child import NotNow
 from consumer.config import Config
 from consumer.errors import ConfigError
+from consumer.masking import without_userinfo
 from consumer.models.readiness import Share
 from consumer.snapshots import SnapshotStore
 from consumer.snapshots.loader import load
@@ -41,6 +42,10 @@ class SnapshotPlace:
     def of(cls, config: Config, partition_count: int, topics: tuple[str, str, str]) -> SnapshotPlace:
         """With the settings of `config`."""
         return cls(config.snapshots.uri, config.app.name, partition_count, topics)
+
+    def __str__(self) -> str:
+        """For messages: without the credentials that the URI may have."""
+        return without_userinfo(self.uri)
 
     def shares(self, spec_hash: str) -> dict[int, Share]:
         """By partition what its newest snapshot says about its customers. Reads manifests only.
@@ -111,6 +116,4 @@ class Gathering:
                 continue
             state.intake.watermark_us = manifest.watermark_us
             return state
-        raise NotNow(
-            f"partition {partition} has no snapshot under {self.place.uri} that can be used ({problem})"
-        )
+        raise NotNow(f"partition {partition} has no snapshot under {self.place} that can be used ({problem})")

@@ -89,11 +89,11 @@ class SnapshotCustomers:
         try:
             return _Sight(self._place.shares(self._recipe.spec.hash))
         except OSError as error:
-            return _Sight(problem=f"the snapshots under {self._place.uri} cannot be read: {error}")
+            return _Sight(problem=f"the snapshots under {self._place} cannot be read: {error}")
 
     def _lacking(self, shares: dict[int, Share]) -> str:
         if not shares:
-            return f"snapshots under {self._place.uri}: there are none of this application yet"
+            return f"snapshots under {self._place}: there are none of this application yet"
         if lacking := self._needs.lacking(list(shares.values())):
             self._enough_since_s = None
             return lacking

@@ -15,6 +15,7 @@ from httpx2 import HTTPError
 
 from consumer.config import KafkaConfig
 from consumer.errors import ConfigError, RegistryUnreachable
+from consumer.masking import without_userinfo
 from consumer.registry.avro import to_json
 from consumer.registry.frames import Reader, as_json
 from schemas.reference import Refusal
@@ -27,13 +28,13 @@ class WriterSchemas:
     """Schemas by id. Raises `ConfigError` for settings that the client refuses."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        self._url = config.registry["url"]
+        self._url = without_userinfo(str(config.registry["url"]))
         self._settings = config.registry
         try:
             self._connect().close()
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(
-                f"the settings of the Schema Registry cannot be used: {error}",
+                f"the settings of the Schema Registry cannot be used: {without_userinfo(str(error))}",
                 "correct the names in kafka.client that begin with schema.registry",
             ) from None
         self._known: dict[int, Reader | Refusal] = {}
@@ -76,7 +77,7 @@ class WriterSchemas:
 
     def _unreachable(self, problem: str) -> RegistryUnreachable:
         return RegistryUnreachable(
-            f"the Schema Registry at {self._url} does not answer: {problem}",
+            f"the Schema Registry at {self._url} does not answer: {without_userinfo(problem)}",
             "check schema.registry.url and the like in kafka.client; a restart reads the records again",
         )
 

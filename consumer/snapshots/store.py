@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from consumer.errors import ConfigError
+from consumer.masking import without_userinfo
 from consumer.snapshots.manifest import Manifest, decode, encode
 
 #: A file without a manifest is of a process that died if it is older than this: no snapshot takes as long.
@@ -51,7 +54,10 @@ class CountedFile:
 
 
 class SnapshotStore:
-    """Files of one application under a URI. Methods raise OSError where the file system does."""
+    """Files of one application under a URI. Methods raise OSError where the file system does.
+
+    `uri` is for messages: without the credentials that it may have been given with.
+    """
 
     def __init__(self, uri: str, app: str) -> None:
         """Raises `ConfigError` if the URI names no file system."""
@@ -62,12 +68,38 @@ class SnapshotStore:
                 self._fs, root = fs.LocalFileSystem(), str(Path(uri).absolute())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ConfigError(
-                f"snapshots.uri {uri!r} cannot be used: {error}",
+                without_userinfo(f"snapshots.uri {uri!r} cannot be used: {error}"),
                 "give a directory, or a URI such as file:///data, s3://bucket/path or gs://bucket/path",
             ) from None
-        self.uri = uri
+        self.uri = without_userinfo(uri)
         self._root = f"{root.rstrip('/')}/{app}"
         self._is_local = isinstance(self._fs, fs.LocalFileSystem)
+
+    def try_out(self) -> None:
+        """Writes, reads and deletes a small file; folders that it made go again. Raises OSError."""
+        path, content = f"{self._root}/probe-{uuid.uuid4().hex}", uuid.uuid4().bytes
+        made = [p for p in Path(path).parents if not p.exists()] if self._is_local else []
+        try:
+            self._fs.create_dir(self._root, recursive=True)
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(content)
+            try:
+                with self._fs.open_input_file(path) as file:
+                    found = file.read()
+            finally:
+                self._fs.delete_file(path)
+        finally:
+            # Whoever runs this may be another user than the service, which could not write into them.
+            for folder in made:
+                with suppress(OSError):  # somebody else has begun to use it
+                    folder.rmdir()
+        if found != content:
+            raise OSError(f"what was written to {path} was read back as something else")
+
+    @property
+    def place(self) -> str:
+        """Where the files are, for messages: an absolute path, or the URI without credentials."""
+        return self._root if self._is_local else self.uri
 
     def _folder(self, partition: int) -> str:
         return f"{self._root}/partition={partition}"

@@ -93,12 +93,14 @@ def test_a_mistake_is_one_message_with_its_fix(
     assert words in message
 
 
-def test_the_doctor_goes_on_without_a_client(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_doctor_goes_on_without_a_client(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Client settings that librdkafka refuses are a finding among others."""
     arguments = ["doctor", "--json", "--set", "kafka.client={nonsense: 1}", "--set", "http.port=0"]
+    arguments += ["--set", f"snapshots.uri={tmp_path}/snapshots"]
     assert execute(arguments) == ExitCode.CHECK_FAILED
     checks = {c["check"]: c for c in json.loads(capsys.readouterr().out)["checks"]}
     assert "nonsense" in checks["connection"]["detail"]
+    assert checks["snapshots"]["verdict"] == "ok"
     assert [name for name, c in checks.items() if c["verdict"] == "failed"] == ["connection"]
     assert {name for name, c in checks.items() if c["verdict"] == "skipped"} == {
         *("topics", "transactions", "clock")

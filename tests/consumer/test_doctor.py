@@ -1,10 +1,12 @@
-"""What the doctor says about the port, without a broker."""
+"""What the doctor says about port, files and snapshots, without a broker."""
 
 from __future__ import annotations
 
+import io
 import socket
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from consumer.config_sources import load_config
 from consumer.doctor import Verdict
 from consumer.http import Health, StatusServer
 from consumer.metrics import Metrics
+from consumer.snapshots import SnapshotStore
 
 
 def verdict(port: int) -> tuple[Verdict, str]:
@@ -41,6 +44,64 @@ def test_strategies_are_held_against_the_specification(tmp_path: Path) -> None:
     fault = strategies(spec=str(spec), strategies=str(path))
     assert fault.verdict is Verdict.FAILED
     assert "data_mb_30d" in fault.detail
+
+
+def test_snapshots_are_tried_out_and_nothing_is_left(tmp_path: Path) -> None:
+    """A file comes and goes, and with it the folders that were not there."""
+    config = load_config(None, {}, {"snapshots.uri": str(tmp_path / "a/b")})
+    check = doctor._snapshots(config)
+    assert check == doctor.Check(
+        "snapshots", Verdict.OK, f"{tmp_path}/a/b/segmenter can be written, read and deleted in"
+    )
+    assert list(tmp_path.iterdir()) == []
+    kept = tmp_path / "a/b/segmenter/partition=0"
+    kept.mkdir(parents=True)
+    assert doctor._snapshots(config).verdict is Verdict.OK
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def failed_snapshots(uri: str) -> doctor.Check:
+    """The check of a place where it must fail, with a fix."""
+    config = load_config(None, {}, {"snapshots.uri": uri})
+    check = doctor._guarded("snapshots", lambda: doctor._snapshots(config))
+    assert (check.name, check.verdict) == ("snapshots", Verdict.FAILED)
+    assert check.fix
+    return check
+
+
+def test_a_place_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    """A file stands where the folder should be."""
+    (tmp_path / "file").write_text("")
+    check = failed_snapshots(str(tmp_path / "file"))
+    assert f"{tmp_path}/file/segmenter cannot be used" in check.detail
+    assert "snapshots.uri" in check.fix
+    assert (tmp_path / "file").is_file()
+
+
+def test_a_place_that_gives_back_something_else_is_a_fault(tmp_path: Path) -> None:
+    """What was written is read again."""
+    store = SnapshotStore(str(tmp_path), "app")
+    store._fs = SimpleNamespace(
+        create_dir=lambda _, recursive: None,
+        open_output_stream=lambda _: io.BytesIO(),
+        open_input_file=lambda _: io.BytesIO(b"other"),
+        delete_file=lambda _: None,
+    )
+    with pytest.raises(OSError, match="something else"):
+        store.try_out()
+
+
+def test_a_fault_of_a_place_has_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where nothing answers, nor where the address is none."""
+
+    def refuse(_: SnapshotStore) -> None:
+        raise OSError("no answer from http://KEY:hush99@bucket")
+
+    monkeypatch.setattr(SnapshotStore, "try_out", refuse)
+    for uri in ("s3://KEY:hush99@bucket/x?region=eu-west-1", "nothing://KEY:hush99@bucket/x"):
+        check = failed_snapshots(uri)
+        assert "***@bucket" in check.detail
+        assert "hush99" not in check.detail + check.fix
 
 
 def test_a_running_service_is_no_fault() -> None:

@@ -134,6 +134,24 @@ def test_a_partition_of_which_only_some_topics_came_is_noticed() -> None:
     assert source.take_changes().split == set()
 
 
+def test_a_member_without_partitions_is_spare_once_the_group_has_said_so() -> None:
+    """Not before the first answer, nor between a revocation and the next one."""
+    consumer: Any = FakeConsumer()
+    source = Input(consumer, TOPICS)
+    places = [TopicPartition(topic, p) for topic in TOPICS for p in range(2)]
+    spare = [source.is_spare]
+    for event, partitions in [
+        ("assign", []),
+        ("assign", places),
+        ("revoke", places),
+        ("assign", []),
+        ("lost", []),
+    ]:
+        consumer.on[f"on_{event}"](consumer, partitions)
+        spare.append(source.is_spare)
+    assert spare == [False, True, False, False, True, False]
+
+
 def test_a_client_that_does_not_close_is_left_behind() -> None:
     """The process ends all the same; one that closes is waited for."""
     ended = threading.Event()

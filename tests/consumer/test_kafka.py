@@ -16,6 +16,7 @@ from consumer.config import Config
 from consumer.config_sources import load_config
 from consumer.doctor import Verdict
 from consumer.errors import BrokerUnreachable, Fenced, TopicError, TransactionAborted
+from consumer.input import Input
 from consumer.topics import TopicNames
 from consumer.transaction import State, TransactionalOutput
 
@@ -162,7 +163,7 @@ def test_the_doctor_finds_a_healthy_cluster_healthy(config: Config, names: Topic
     assert [c for c in checks.values() if c.verdict is Verdict.FAILED] == []
     assert checks["transactions"].verdict is Verdict.OK
     assert checks["connection"].detail.startswith(config.kafka.bootstrap)
-    assert {"client", "specification", "strategies", "topics", "port"} <= checks.keys()
+    assert {"client", "specification", "strategies", "topics", "port", "snapshots"} <= checks.keys()
 
 
 def test_the_doctor_compares_clocks_by_the_brokers_stamp(config: Config, names: TopicNames) -> None:
@@ -289,6 +290,25 @@ def test_members_leave_in_the_middle_of_a_rebalance(config: Config, names: Topic
     assert kafka_clients.leave_group(first, "first")
     assert heard[1][-1] == "revoked"
     assert heard[0][-1] == "revoked"
+
+
+def test_the_group_tells_a_member_that_it_is_spare(config: Config) -> None:
+    """One partition and two members: the group answers both, one of them with nothing."""
+    names = TopicNames.with_prefix(config.topics.prefix)
+    topics.create(kafka_clients.make_admin(config), names, partitions=1, replication=1)
+    members = []
+    for instance in ("i0", "i1"):
+        own = config.model_copy(update={"app": config.app.model_copy(update={"instance": instance})})
+        members.append(Input(kafka_clients.make_consumer(kafka_clients.consumer_settings(own)), names.inputs))
+    try:
+        end = time.monotonic() + 60
+        while sorted((len(m.owned), m.is_spare) for m in members) != [(0, True), (1, False)]:
+            assert time.monotonic() < end
+            for member in members:
+                member.poll(10, 0.1)
+    finally:
+        for member in members:
+            member.close()
 
 
 def test_an_unreachable_broker_is_named_quickly() -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from structlog.testing import capture_logs
 
 from consumer import __version__
@@ -24,6 +25,7 @@ from consumer.recorder import Recorder
 from consumer.turn_totals import MAX_UNCOUNTED, TurnTotals
 from online_model.coordinator import Report
 from online_model.model import Model
+from tests.consumer.test_input import FakeConsumer
 from tests.online_model.streams import DAY, T0
 from tests.online_model.test_coordinator import statistics
 from tests.online_model.test_flaps import LOW, MIDDLE, Scene
@@ -191,8 +193,30 @@ def test_the_status_tells_the_lag_of_each_topic(recorder: Recorder) -> None:
     """Under the partition that it is of."""
     recorder._core.engine.add_partition(0)
     lags = {("usage", 0): 5, ("billing", 0): 0, ("usage", 1): 7}
-    recorder._inputs = lambda: cast("Input", SimpleNamespace(lag=lambda: lags, owned={0}))
+    recorder._inputs = lambda: cast("Input", SimpleNamespace(lag=lambda: lags, owned={0}, is_spare=False))
     recorder.look_around()
     status = recorder.status()
     assert status["partitions"]["0"]["lag"] == {"usage": 5, "billing": 0}
     assert status["lag"] == 12
+
+
+def test_a_spare_worker_waits_for_no_partition(recorder: Recorder) -> None:
+    """Before the answer of the group it does, and after a revocation again; /status says that it is spare."""
+    consumer = FakeConsumer()
+    inputs = Input(cast("Consumer", consumer), ("usage", "billing", "customer"))
+    recorder._inputs = lambda: inputs
+
+    def waiting() -> tuple[bool, bool]:
+        recorder.look_around()
+        return "assignment" in recorder._health.waiting, recorder.status()["spare"]
+
+    assert waiting() == (True, False)
+    consumer.on["on_assign"](consumer, [])
+    assert waiting() == (False, True)
+    consumer.on["on_revoke"](consumer, [])
+    assert waiting() == (True, False)
+    places = [TopicPartition(topic, 0) for topic in ("usage", "billing", "customer")]
+    consumer.on["on_assign"](consumer, places)
+    assert waiting() == (False, False)
+    consumer.on["on_lost"](consumer, places)
+    assert waiting() == (True, False)
