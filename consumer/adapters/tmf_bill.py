@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+import json
+from collections import Counter
+from hashlib import sha256
 from typing import Any, Final
 
 from consumer.adapters.tmf_mapping import TmfMapping
@@ -17,6 +19,7 @@ from consumer.adapters.tmf_values import (
     objects,
     text,
 )
+from schemas.limits import ID_LENGTH
 from schemas.rejects import Reason
 
 _DAY_S: Final = 86_400
@@ -38,7 +41,8 @@ def bill_of(resource: Document, mapping: TmfMapping) -> dict[str, Any]:
     }
     period = resource.get("billingPeriod")
     if isinstance(period, dict):
-        event["period_start"] = instant(period, "startDateTime").astimezone(UTC).date().isoformat()
+        # The sender's days: in UTC a month that begins at midnight in Berlin begins a day earlier.
+        event["period_start"] = instant(period, "startDateTime").date().isoformat()
         event["period_end"] = day_after(instant(period, "endDateTime")).isoformat()
     return event
 
@@ -46,7 +50,8 @@ def bill_of(resource: Document, mapping: TmfMapping) -> dict[str, Any]:
 def payments_of(resource: Document, document: Document, invoice: dict[str, Any]) -> list[dict[str, Any]]:
     """Payments applied to the bill, at the time of the event that tells of them, else of its last update.
 
-    A reference to a payment has no time of its own. Raises `Unreadable` where there is none at all.
+    A reference to a payment has no time of its own. A payment may cover several bills, or be applied to one
+    in parts: each part is an event. Raises `Unreadable` where there is no time at all.
     """
     applied = objects(resource, "appliedPayment")
     if not applied:
@@ -60,12 +65,15 @@ def payments_of(resource: Document, document: Document, invoice: dict[str, Any])
         due = instant(resource, "paymentDueDate")
         late = max(0, (instant(source, name) - due).total_seconds() // _DAY_S)
     made = []
+    parts: Counter[str] = Counter()
     for item in applied:
         payment = item.get("payment")
+        paid_by = text(payment if isinstance(payment, dict) else {}, "id")
+        parts[paid_by] += 1
         amount, currency = money(item.get("appliedAmount"), "appliedPayment.appliedAmount")
         made.append(
             {
-                "event_id": text(payment if isinstance(payment, dict) else {}, "id"),
+                "event_id": part_id(invoice["event_id"], paid_by, parts[paid_by]),
                 "customer_id": invoice["customer_id"],
                 "event_time": time,
                 "type": "payment",
@@ -75,3 +83,10 @@ def payments_of(resource: Document, document: Document, invoice: dict[str, Any])
             }
         )
     return made
+
+
+def part_id(bill: str, payment: str, part: int) -> str:
+    """Event id of the `part`th part (from 1 on) of what `payment` pays of `bill`, whenever it is sent."""
+    digest = sha256(json.dumps([bill, payment, part]).encode()).hexdigest()
+    made = f"{payment}.{digest[:16]}"
+    return made if len(made) <= ID_LENGTH else digest[:40]

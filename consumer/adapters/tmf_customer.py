@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Any
 
 from consumer.adapters.tmf_mapping import TmfMapping, plain
@@ -52,7 +51,7 @@ def _profile(resource: Document, mapping: TmfMapping) -> dict[str, Any]:
         made[attribute] = None if value is None else _attribute(attribute, value)
     valid = resource.get("validFor")
     if "activated_on" not in made and isinstance(valid, dict) and valid.get("startDateTime") is not None:
-        made["activated_on"] = instant(valid, "startDateTime").astimezone(UTC).date().isoformat()
+        made["activated_on"] = instant(valid, "startDateTime").date().isoformat()
     return made
 
 

@@ -137,6 +137,9 @@ def customer_of(document: Document, roles: Iterable[str]) -> str:
 
 
 def day_after(value: datetime) -> date:
-    """First day that is not in a period that ends at `value`: that day itself if it ends at its midnight."""
-    at_midnight = value.astimezone(UTC).time() == datetime.min.time()
-    return value.astimezone(UTC).date() + timedelta(days=0 if at_midnight else 1)
+    """First day that is not in a period that ends at `value`: that day itself if it ends at its midnight.
+
+    Days are those of the sender's calendar, in the offset of `value`.
+    """
+    at_midnight = value.time() == datetime.min.time()
+    return value.date() + timedelta(days=0 if at_midnight else 1)

@@ -11,9 +11,11 @@ moment and goes on where it was.
 2. From then on both topics are followed. A change and its current record are of one transaction, so before
    changes are acted on the current topic is read to its end: nobody gets a message who has left or was erased
    meanwhile. A null record ends a membership, and erases what is kept here; an erasure tells nothing else.
-   Whoever comes back begins a life in which changes of the one before, read late, count for nothing.
+   Whoever comes back begins a life in which changes of the one before, read late, count for nothing. The null
+   record may have been compacted away by then: a change without a `previous_segment` says the same.
 3. A message is made of a change that is `actionable`, if the customer consents to profiling. The control
-   group of a strategy is written down, and left alone. Messages wait in the file until they are handed over.
+   group of a strategy is written down, and left alone. Messages wait in the file until they are handed over,
+   which is when all has been read that was there after they were made: a life may have ended in it.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ CREATE TABLE IF NOT EXISTS messages (
 """
 
 Record = dict[str, Any]
+#: Per topic and partition, where the log ended.
+Ends = dict[str, dict[int, int]]
 #: Hands a message over: the number never changes, so that a receiver can drop what comes again after a crash.
 HandOver = Callable[[int, Record], None]
 
@@ -172,10 +176,18 @@ class CampaignEngine:
                 self._store.execute("UPDATE messages SET handed_over = 1 WHERE id = ?", (number,))
         return len(waiting)
 
+    def ends(self) -> Ends:
+        """How far both topics go now."""
+        return {reader.topic: reader.ends() for reader in (self._changes, self._current)}
+
+    def has_reached(self, ends: Ends) -> bool:
+        """Whether both topics have been read as far as `ends`."""
+        return all(reader.has_reached(ends[reader.topic]) for reader in (self._changes, self._current))
+
     @property
     def is_at_end(self) -> bool:
         """Whether both topics have been read as far as they go now."""
-        return all(reader.has_reached(reader.ends()) for reader in (self._changes, self._current))
+        return self.has_reached(self.ends())
 
     # -- what records mean -----------------------------------------------------------------------
 
@@ -190,7 +202,7 @@ class CampaignEngine:
             return
         self._store.execute("DELETE FROM members WHERE customer = ?", (customer,))
         self._store.execute("DELETE FROM seen WHERE customer = ?", (customer,))
-        self._store.execute("UPDATE messages SET customer = NULL WHERE customer = ?", (customer,))
+        self._disown(customer)
 
     def _change(self, customer: str, change: Record) -> None:
         """Acts on a change that has not been seen, of a customer who is still there."""
@@ -201,6 +213,10 @@ class CampaignEngine:
         # `seq` begins again after an erasure, later than before: time goes first.
         if row is not None and (_time(change), change["seq"]) <= row:
             return
+        if change["previous_segment"] is None:
+            # A life begins, the first one or one after an exit or an erasure. All that is here is of before,
+            # and the null record that ended it may have been compacted away.
+            self._disown(customer)
         self._note(customer, change)
         strategy = change["strategy"]
         if not change["actionable"] or strategy is None or change["consent"]["profiling"] is not True:
@@ -209,6 +225,10 @@ class CampaignEngine:
             "INSERT INTO messages (customer, seq, segment, strategy, arm) VALUES (?, ?, ?, ?, ?)",
             (customer, change["seq"], change["segment"]["id"], strategy["id"], strategy["arm"]),
         )
+
+    def _disown(self, customer: str) -> None:
+        """No message is the customer's any more, and none that waits is handed over."""
+        self._store.execute("UPDATE messages SET customer = NULL WHERE customer = ?", (customer,))
 
     def _note(self, customer: str, record: Record) -> None:
         row = (customer, record["seq"], _time(record))
@@ -261,9 +281,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
     with CampaignEngine({"bootstrap.servers": options.bootstrap}, options.database, options.prefix) as engine:
+        ends: Ends | None = None
         while not stopping:
             engine.step()
-            engine.hand_over(_print)
+            # Noted after the messages were made, and kept until it is reached: there may always be more.
+            ends = ends or engine.ends()
+            if engine.has_reached(ends):
+                engine.hand_over(_print)
+                ends = None
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def test_customer_events_are_profiles_ends_and_erasures() -> None:
     )  # fmt: skip
     assert profile == {
         "event_id": "m-1", "customer_id": "c-1", "event_time": TIME, "type": "profile", "age": 41,
-        "region": None, "consent_profiling": False, "activated_on": "2020-04-30",
+        "region": None, "consent_profiling": False, "activated_on": "2020-05-01",
     }  # fmt: skip
     ended = customer("CustomerStateChangeEvent", status="Terminated") | {"eventId": "m-2"}
     [closed] = events(adapting, ended)

@@ -31,7 +31,7 @@ from tests.service.world import PARTITIONS
 #: What is done to an engine, and how often each is drawn: `moment` is a death at a statement of its database,
 #: `rewind` one after which it begins to read the changes again.
 _DEATHS: Final = {"kill": 4, "moment": 6, "rewind": 1}
-#: Moments are counted from the start of a life; a message has eight of them.
+#: Moments are counted from the start of a life; a message has eight of them, ten if it begins a life.
 _MOMENTS: Final = 24
 #: Fewer messages than this say nothing.
 _LEAST: Final = 20

@@ -20,7 +20,7 @@ from consumer.kafka_clients import make_producer, plain_producer_settings
 from deploy.examples.campaign_engine import CampaignEngine
 from online_model.model import Model
 from online_model.model_json import to_json
-from schemas.outbox import Change, Consent, Current, Segment, Strategy
+from schemas.outbox import Change, Consent, Current, PreviousSegment, Segment, Strategy
 from schemas.times import format_time
 from tests.customers.membership import catch_up, compacted, members
 from tests.customers.quiet import CUSTOMERS, quiet_month
@@ -185,13 +185,14 @@ class Outputs:
         self._producer.init_transactions(20)
 
     def change(self, customer: str, seq: int, at_us: int, **fields: Any) -> Change:
-        """A change that may be acted on, unless `fields` say otherwise."""
+        """A change that may be acted on, unless `fields` say otherwise; the first one has none before it."""
+        before = PreviousSegment("s0", "none", format_time(0))
         parts: dict[str, Any] = {
             "customer_id": customer,
-            "change": "moved",
+            "change": "moved" if seq > 1 else "assigned",
             "seq": seq,
             "segment": Segment("s1", "one"),
-            "previous_segment": None,
+            "previous_segment": before if seq > 1 else None,
             "cause": "behaviour",
             "actionable": True,
             "provisional": False,
@@ -205,13 +206,18 @@ class Outputs:
         }
         return Change(**{**parts, **fields})
 
-    def publish(self, *changes: Change, leaving: tuple[str, ...] = ()) -> None:
-        """Changes with their current records, and null records of `leaving`, in one transaction."""
+    def publish(
+        self, *changes: Change, leaving: tuple[str, ...] = (), compacted: tuple[Change, ...] = ()
+    ) -> None:
+        """Changes with their current records, and null records of `leaving`, in one transaction.
+
+        Before them changes whose current records are gone: later ones of the same customers were compacted.
+        """
         self._producer.begin_transaction()
-        for change in changes:
+        for change in (*compacted, *changes):
             key = change.customer_id.encode()
             self._producer.produce(self._names.changes, change.encode(), key, 0)
-            if change.change != "exited":
+            if change.change != "exited" and change not in compacted:
                 values = {name: getattr(change, name) for name in change.__struct_fields__}
                 current = Current(**values, since=change.effective_at)
                 self._producer.produce(self._names.current, msgspec.json.encode(current), key, 0)
@@ -293,6 +299,70 @@ def test_a_life_owes_nothing_to_the_one_before(embedded_broker: Broker, tmp_path
     rewind(world, database)
     catch_up(world, database)
     assert made(database) == [("back", 1, "treatment")]
+
+
+def test_an_erasure_that_was_compacted_away(embedded_broker: Broker, tmp_path: Path) -> None:
+    """Moved, erased and back while the engine was away, and no null record is left to tell it."""
+    world, database = World.make(embedded_broker, partitions=1), tmp_path / "c.sqlite"
+    outputs = Outputs(world)
+    catch_up(world, database)
+    outputs.publish(outputs.change("back", 1, HOUR_US), outputs.change("stays", 1, HOUR_US))
+    catch_up(world, database)
+    gone = (outputs.change("back", 2, 2 * HOUR_US), outputs.change("back", 1, 4 * HOUR_US))
+    outputs.publish(
+        outputs.change("back", 2, 6 * HOUR_US), outputs.change("stays", 2, 6 * HOUR_US), compacted=gone
+    )
+    catch_up(world, database)
+    of_before, of_now = [(None, 1), (None, 2)], [("back", 1), ("back", 2)]
+    found = [(customer, seq) for customer, seq, _ in made(database)]
+    assert [one for one in found if one[0] != "stays"] == of_before + of_now
+    assert [one for one in found if one[0] == "stays"] == [("stays", 1), ("stays", 2)], "lives are apart"
+
+
+def test_back_after_an_exit_that_was_compacted_away(embedded_broker: Broker, tmp_path: Path) -> None:
+    """Consent withdrawn and given again: as if the null record had been read, `seq` goes on."""
+    world, database = World.make(embedded_broker, partitions=1), tmp_path / "c.sqlite"
+    outputs = Outputs(world)
+    catch_up(world, database)
+    outputs.publish(outputs.change("ann", 1, HOUR_US))
+    catch_up(world, database)
+    left = outputs.change(
+        "ann", 2, 2 * HOUR_US, change="exited", segment=None, strategy=None, actionable=False
+    )
+    again = outputs.change("ann", 3, 3 * HOUR_US, change="assigned", previous_segment=None)
+    outputs.publish(again, compacted=(left,))
+    catch_up(world, database)
+    assert made(database) == [(None, 1, "treatment"), ("ann", 3, "treatment")]
+
+
+def test_a_message_leaves_when_all_that_was_there_is_read(embedded_broker: Broker, tmp_path: Path) -> None:
+    """What tells that a life is over may be steps behind what the life was told of."""
+    world, database = World.make(embedded_broker, partitions=1), tmp_path / "campaigns.sqlite"
+    outputs = Outputs(world)
+    catch_up(world, database)
+    outputs.publish(outputs.change("back", 1, HOUR_US))
+    catch_up(world, database)
+    others = tuple(outputs.change(f"c{n}", 1, 3 * HOUR_US) for n in range(1200))  # more than two steps take
+    gone = (
+        outputs.change("back", 2, 2 * HOUR_US),
+        *others,
+        outputs.change("back", 1, 4 * HOUR_US, segment=Segment("s3", "three")),
+    )
+    outputs.publish(outputs.change("back", 2, 6 * HOUR_US, segment=Segment("s4", "four")), compacted=gone)
+    engine = Engine(world, tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while len(engine.messages) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert engine.end() == 0
+    finally:
+        engine.process.kill()
+        engine.process.wait(20)
+    assert [(m["customer"], m["seq"], m["segment"]) for m in engine.messages] == [
+        ("back", 1, "s3"),
+        ("back", 2, "s4"),
+    ]
 
 
 def test_an_erasure_is_an_erasure_of_bytes(embedded_broker: Broker, tmp_path: Path) -> None:
