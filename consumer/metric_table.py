@@ -192,12 +192,18 @@ METRICS: Final = (
         "proposal_waiting", "gauge", "0 or 1", "Whether a recalibrated model waits for a person's decision."
     ),
     Metric("model_info", "gauge", "1", "The live model.", ("version", "k", "spec_hash")),
-    Metric("drift_samples", "gauge", "customers", "Customers behind the drift figures."),
+    Metric(
+        "drift_samples",
+        "gauge",
+        "customers",
+        "Customers of the scan behind the drift figures, the dormant included.",
+    ),
     Metric(
         "feature_psi",
         "gauge",
         "index",
-        "Population stability index of a feature against the calibration (0.1 notable, 0.25 large).",
+        "Population stability index of a feature against the calibration (0.1 notable, 0.25 large), "
+        "the dormant apart.",
         ("feature",),
     ),
     Metric(
@@ -223,14 +229,14 @@ METRICS: Final = (
         "feature_missing_excess_ratio",
         "gauge",
         "ratio",
-        "Share of customers without a feature minus its calibration value.",
+        "Share of customers without a feature, the dormant apart, minus its calibration value.",
         ("feature",),
     ),
     Metric(
         "feature_clipped_excess_ratio",
         "gauge",
         "ratio",
-        "Share of customers beyond the range of a feature minus its calibration value.",
+        "Share of customers beyond the range of a feature, the dormant apart, minus its calibration value.",
         ("feature",),
     ),
     Metric(

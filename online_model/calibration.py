@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from online_model.comparison import compare
 from online_model.distance import nearest
 from online_model.evaluate import Population as Evaluations
 from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty
-from online_model.lloyd import lloyd
+from online_model.lloyd import lloyd, without_empty
 from online_model.model import N_BINS, N_EDGES, Covers, Kind, Model, PanelRow, Quality, Reference
 from online_model.panel import (
     CalibrationPolicy,
@@ -112,9 +112,10 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """A k, why, and the clusters of all rows.
+    """A k, why, and the clusters of all rows, none of them empty.
 
-    `row`: of the panel; `centroids` float64[k, D], `labels` int16[n], `d2` float64[n] as of `lloyd`.
+    `row`: of the panel, whose k is more than that of the clusters if some of it were dropped;
+    `centroids` float64[k, D], `labels` int16[n], `d2` float64[n] as of `lloyd`.
     """
 
     row: PanelRow
@@ -123,6 +124,27 @@ class Choice:
     centroids: Float64Array
     labels: Int16Array
     d2: Float64Array
+
+    @classmethod
+    def of(
+        cls,
+        row: PanelRow,
+        runner_up: int | None,
+        explanation: str,
+        fitted: tuple[Float64Array, Int16Array, Float64Array],
+    ) -> Self:
+        """The choice of `row`, with clusters `fitted` by `lloyd` over all rows.
+
+        A cluster may lose its rows there: of the sample missing values count as the population's centre. It
+        is dropped. With another seed it would be a cluster that no panel has judged, most likely of outliers.
+        """
+        centroids, labels = without_empty(*fitted[:2])
+        lost = len(fitted[0]) - len(centroids)
+        if lost:
+            explanation += (
+                f" {lost} of its clusters had no customers when all were counted: k = {len(centroids)}."
+            )
+        return cls(row, runner_up, explanation, centroids, labels, fitted[2])
 
 
 def calibrate(
@@ -145,7 +167,7 @@ def calibrate(
     chosen, runner_up, explanation = choose(seen.candidates, policy)
     report(len(seen.candidates), len(seen.candidates) + 2, f"refinement over {len(raw)} rows")
     fitted = lloyd(seen.x, chosen.centers, seen.scaler.importance)
-    choice = Choice(chosen.row, runner_up.row.k if runner_up else None, explanation, *fitted)
+    choice = Choice.of(chosen.row, runner_up.row.k if runner_up else None, explanation, fitted)
     return conclude(seen, choice, rng, report)
 
 
@@ -166,13 +188,13 @@ def survey(
 
 def conclude(seen: Survey, choice: Choice, rng: np.random.Generator, report: Progress) -> Calibration:
     """Scores the choice, compares it with other algorithms and takes the drift reference."""
-    steps = len(seen.candidates) + 2
+    steps, k = len(seen.candidates) + 2, len(choice.centroids)
     report(steps - 1, steps, "comparison with Ward and DBSCAN")
     sample_labels = nearest(seen.sample, choice.centroids, seen.scaler.importance)[0]
-    comparison = compare(seen.sample, sample_labels, choice.row.k, rng)
+    comparison = compare(seen.sample, sample_labels, k, rng)
     scores = score(seen.x, choice.labels, rng)
     quality = Quality(
-        k=choice.row.k,
+        k=k,
         inertia=float(choice.d2[choice.labels >= 0].sum()),
         silhouette=_or_zero(scores.silhouette),
         davies_bouldin=_or_zero(scores.davies_bouldin),
@@ -181,11 +203,12 @@ def conclude(seen: Survey, choice: Choice, rng: np.random.Generator, report: Pro
         sample_size=scores.sample_size,
         explanation=choice.explanation,
         runner_up=choice.runner_up,
+        panel_k=None if choice.row.k == k else choice.row.k,
         panel=_rows(seen.candidates),
         comparison=comparison,
         significance=[float(v) for v in significance(seen.x, choice.labels)],
     )
-    reference = make_reference(seen.scaler, seen.raw, seen.x, choice.labels, choice.d2, choice.row.k)
+    reference = make_reference(seen.scaler, seen.raw, seen.x, choice.labels, choice.d2, k)
     report(steps, steps, "done")
     return Calibration(seen.scaler, choice.centroids, choice.labels, choice.d2, quality, reference)
 

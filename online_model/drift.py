@@ -32,11 +32,12 @@ class Drift:
     """Drift figures; None where the sample is too small to say.
 
     `psi` float64[D]: population stability index per column (> 0.25 is commonly called a shift).
-    `missing`, `clipped` float64[D]: ratios now minus at calibration. `share_distance`:
+    `missing`, `clipped` float64[D]: ratios now minus at calibration; as in `psi`, the dormant are in none
+    of them. `share_distance`:
     Jensen-Shannon distance (base 2, 0..1) of the segment shares. `error_ratio`: mean squared
     distance now over at calibration, `error_ratio_by_segment` float64[k] likewise (NaN for a
     segment below the minimum sample). `outlier_ratio`: share beyond the reference p99 distance
-    (0.01 without drift). `unclassified_ratio`: share of all rows. `n_rows`: sample size.
+    (0.01 without drift). `unclassified_ratio`: share of all rows. `n_rows`: sample size, with the dormant.
     `displacement` float64[k] (NaN as above): how far the customers of a segment have moved from its
     calibrated centroid, over the distance from there to the nearest other one: at 0.5 they are where
     the boundary was. `silhouette`, `davies_bouldin`: as in `online_model.separation`. `means` float64[D]:
@@ -79,11 +80,12 @@ def measure(statistics: ScanStatistics, model: Model, min_samples: int = MIN_SAM
         segment_ratio = by_segment / reference.error_by_segment
     segment_ratio[~np.isfinite(segment_ratio)] = np.nan
     mean = float(errors.sum()) / classified
+    in_columns = np.maximum(statistics.in_columns, 1)
     return Drift(
         n_rows=n,
         psi=psi(statistics.histogram, reference.bins),
-        missing=statistics.missing / n - reference.missing,
-        clipped=statistics.clipped / n - reference.clipped,
+        missing=statistics.missing / in_columns - reference.missing,
+        clipped=statistics.clipped / in_columns - reference.clipped,
         share_distance=share_distance(statistics.counts / classified, reference.segment_shares),
         error_ratio=mean / reference.error_mean if reference.error_mean > 0 else None,
         error_ratio_by_segment=segment_ratio,

@@ -20,7 +20,7 @@ from online_model.decision import Candidates, DecisionPolicy, Decisions, decide
 from online_model.evaluate import Evaluated, Population, evaluate
 from online_model.fold import ScanStatistics, add_rows
 from online_model.intake import N_TOPICS, Chunk
-from online_model.model import DORMANT_CODE, Model
+from online_model.model import Model
 from online_model.partition import Applied, PartitionState
 from online_model.plan import FeaturePlan
 from online_model.poll import Poll
@@ -352,16 +352,16 @@ class Engine:
     ) -> npt.NDArray[np.float64] | None:
         """Counts the customers of the slice, each once per pass.
 
-        The dormant have no centroid and teach none. Returns the points, if they are kept.
+        The dormant have no centroid and teach none, nor do they count in what drift is measured from:
+        no calibration has them. Returns the points, if they are kept.
         """
         statistics = state.scan.statistics
         assert statistics is not None
         assert state.active is not None
         key = state.keys_of(rows)
         mine = (key >= keys[0]) & (key < keys[1])
-        label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
+        label = np.where(decisions.target >= 0, decisions.nearest, decisions.target)
         raw, d2, d2_other = seen.raw, decisions.d2, decisions.d2_second
-        statistics.dormant[0] += np.count_nonzero(mine & (decisions.target == DORMANT_CODE))
         if not mine.all():
             raw, x, label, d2, d2_other = raw[mine], x[mine], label[mine], d2[mine], d2_other[mine]
         add_rows(statistics, state.active.gauge, raw, x, label, d2)

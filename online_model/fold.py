@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from online_model.model import N_BINS, N_EDGES, Covers, Model, origin_of
+from online_model.model import DORMANT_CODE, N_BINS, N_EDGES, Covers, Model, origin_of
 from schemas.kernel import allocating
 
 Float64Array = npt.NDArray[np.float64]
@@ -40,10 +40,11 @@ class ScanStatistics:
 
     `counts` int64[k]; `sums`, `present` int64[k, D]: fixed-point sums and number of present
     values; `errors` int64[k]: fixed-point sums of squared distances; `histogram` int64[D, 10] by
-    the model's reference edges; `missing`, `clipped` int64[D]; `totals` int64[3]: rows,
-    unclassified rows, classified rows beyond the reference p99 distance. `separation` int64[k, 3]:
-    rows, fixed-point sums of distances and of silhouettes (`online_model.separation` counts them).
-    `dormant` int64[1]: how many of the unclassified rows are silent customers.
+    the model's reference edges, `missing`, `clipped` int64[D], all three without the dormant, whom no
+    calibration counts either; `totals` int64[3]: rows, unclassified rows, classified rows beyond the
+    reference p99 distance. `separation` int64[k, 3]: rows, fixed-point sums of distances and of
+    silhouettes (`online_model.separation` counts them). `dormant` int64[1]: how many of the
+    unclassified rows are silent customers.
     """
 
     counts: Int64Array
@@ -64,8 +65,16 @@ class ScanStatistics:
 
     @property
     def n_unclassified(self) -> int:
-        """Rows with too little data."""
+        """Rows with too little data, or dormant."""
         return int(self.totals[_UNCLASSIFIED])
+
+    @property
+    def in_columns(self) -> Int64Array:
+        """Rows int64[D] that `histogram`, `missing` and `clipped` were counted over.
+
+        All but the dormant. Workers of before counted these too, in the columns and so here.
+        """
+        return np.asarray(self.histogram.sum(axis=1) + self.missing)
 
     @property
     def members(self) -> list[int]:
@@ -131,14 +140,16 @@ def _accumulate_centroids(
     d2: Float64Array,
     p99_d2: float,
     cluster: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
-    totals: Int64Array,
+    row: tuple[Int64Array, Int64Array],
 ) -> None:
     counts, sums, present, errors = cluster
+    totals, dormant = row
     for i in range(x.shape[0]):
         totals[_ROWS] += 1
         c = label[i]
         if c < 0:
             totals[_UNCLASSIFIED] += 1
+            dormant[0] += c == DORMANT_CODE
             continue
         counts[c] += 1
         errors[c] += _fixed(d2[i], _ERROR_LIMIT)
@@ -155,6 +166,7 @@ def _accumulate_centroids(
 def _accumulate_columns(
     x: Float64Array,
     raw: Float64Array,
+    label: Int16Array,
     edges: Float64Array,
     bounds: tuple[Float64Array, Float64Array],
     column: tuple[Int64Array, Int64Array, Int64Array],
@@ -162,6 +174,8 @@ def _accumulate_columns(
     low, high = bounds
     histogram, missing, clipped = column
     for i in range(x.shape[0]):
+        if label[i] == DORMANT_CODE:
+            continue
         for j in range(x.shape[1]):
             value = raw[i, j]
             if not math.isfinite(value):
@@ -187,7 +201,8 @@ def add_rows(
     """Count rows into `statistics` (modified in place), each with weight 1.
 
     `raw`, `x` float64[n, D]: the same rows before and after scaling, NaN = missing; `label`
-    int16[n]: nearest centroid, negative = unclassified; `d2` float64[n]: squared distance to it.
+    int16[n]: nearest centroid, `DORMANT_CODE` for silent customers, who are counted in `totals` and
+    `dormant` only, else negative = unclassified; `d2` float64[n]: squared distance to the centroid.
 
     Raises:
         ValueError: shapes differ, or a label is beyond the last centroid.
@@ -201,9 +216,9 @@ def add_rows(
         raise ValueError(f"label {int(label.max())} is beyond k = {statistics.counts.shape[0]}")
     s = statistics
     cluster = (s.counts, s.sums, s.present, s.errors)
-    _accumulate_centroids(x, label, d2, gauge.p99_d2, cluster, s.totals)
+    _accumulate_centroids(x, label, d2, gauge.p99_d2, cluster, (s.totals, s.dormant))
     bounds = (gauge.raw_low, gauge.raw_high)
-    _accumulate_columns(x, raw, gauge.edges, bounds, (s.histogram, s.missing, s.clipped))
+    _accumulate_columns(x, raw, label, gauge.edges, bounds, (s.histogram, s.missing, s.clipped))
 
 
 def merge(a: ScanStatistics, b: ScanStatistics) -> ScanStatistics:

@@ -47,6 +47,18 @@ def lloyd(
     return centroids, labels, d2
 
 
+def without_empty(centroids: Float64Array, labels: Int16Array) -> tuple[Float64Array, Int16Array]:
+    """`centroids` float64[k, D] that rows are in, in their order, and `labels` int16[n] of those.
+
+    Nobody moves: an empty cluster is nearest to no row. All stay if no row is classified.
+    """
+    used = np.bincount(labels[labels >= 0], minlength=len(centroids)) > 0
+    if used.all() or not used.any():
+        return centroids, labels
+    place = (np.cumsum(used) - 1).astype(np.int16)
+    return np.ascontiguousarray(centroids[used]), np.where(labels >= 0, place[labels], labels)
+
+
 def best_of(
     x: Float64Array, k: int, starts: int, rng: np.random.Generator
 ) -> tuple[Float64Array, Int16Array, float]:

@@ -128,7 +128,8 @@ class Quality(msgspec.Struct, frozen=True):
 
     `inertia` is the sum of squared distances over all rows; `sample_size` belongs to silhouette.
     `significance`: per column, the share of its variance between clusters (eta squared).
-    `explanation`: one sentence on why this k.
+    `explanation`: in words why this k. `panel_k`: the k of the panel that it comes from, where clusters
+    without customers were dropped.
     """
 
     k: int
@@ -143,6 +144,12 @@ class Quality(msgspec.Struct, frozen=True):
     panel: list[PanelRow] = []
     comparison: list[ComparisonRow] = []
     significance: list[float] = []
+    panel_k: int | None = None
+
+    @property
+    def chosen(self) -> int:
+        """The k of the panel that was chosen."""
+        return self.k if self.panel_k is None else self.panel_k
 
 
 class Lineage(msgspec.Struct, frozen=True):

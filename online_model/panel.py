@@ -168,7 +168,7 @@ def choose(
     """
     large = [c for c in candidates if c.row.smallest_share >= policy.min_share]
     pool = large or list(candidates)
-    stable = [c for c in pool if c.row.stability >= policy.stability]
+    stable = [c for c in pool if _is_stable(c, policy)]
     ranked = sorted(stable, key=_rank) if stable else sorted(pool, key=lambda c: (-c.row.stability, _rank(c)))
     chosen, rest = ranked[0], ranked[1:]
     row = chosen.row
@@ -176,19 +176,50 @@ def choose(
         f"stability {row.stability:.2f}, silhouette {row.silhouette:.3f}, "
         f"smallest segment {row.smallest_share:.1%}"
     )
+    tiny = f"a segment below {100 * policy.min_share:g}%"
+    # Who was passed over for a tiny segment is not among those that the sentence is about.
+    others = f" without {tiny}" if any(_is_stable(c, policy) for c in candidates if c not in pool) else ""
     if policy.k is not None:
-        reason = f"k = {row.k} was given ({facts})"
+        reason = f"k = {row.k} was given"
+    elif len(stable) == 1:
+        reason = f"k = {row.k} is the only stable candidate{others}"
     elif stable:
-        reason = f"k = {row.k} has the best silhouette of the {len(stable)} stable candidates ({facts})"
+        reason = _by_scores(row, [c.row for c in stable], f"the {len(stable)} stable candidates{others}")
     else:
-        reason = (
-            f"no k reached a stability of {policy.stability:.2f}; k = {row.k} is the most stable ({facts})"
-        )
+        most = [c.row for c in pool if c.row.stability == row.stability]
+        reason = f"no k{others} reached a stability of {policy.stability:.2f}; k = {row.k} is the most stable"
+        if len(most) > 1:
+            reason += f" with {_named(row, most)}; {_by_scores(row, most, 'these')}"
+    reason += f" ({facts})"
     if not large:
-        reason += f"; every k had a segment below {policy.min_share:.0%}"
+        reason += f"; every k had {tiny}"
     if rest:
         reason += f"; runner-up k = {rest[0].row.k}"
     return chosen, rest[0] if rest else None, reason + "."
+
+
+def _is_stable(candidate: Candidate, policy: CalibrationPolicy) -> bool:
+    return candidate.row.stability >= policy.stability
+
+
+def _by_scores(row: PanelRow, among: Sequence[PanelRow], of: str) -> str:
+    """By which score `row` is the first of `among`, in the order of `_rank`; `of`: what they are called."""
+    ties = [other for other in among if round(other.silhouette, 2) == round(row.silhouette, 2)]
+    if len(ties) == 1:
+        return f"k = {row.k} has the best silhouette of {of}"
+    rest = [other for other in ties if other.k != row.k]
+    like = ", ".join(f"k = {other.k} ({other.silhouette:.3f})" for other in rest)
+    reason = f"k = {row.k} has, like {like}, the best silhouette of {of} when rounded to 0.01, "
+    told = ", ".join(f"k = {other.k}: {other.davies_bouldin:.3f}" for other in rest)
+    reason += f"and the lowest Davies-Bouldin index of these ({row.davies_bouldin:.3f}; {told})"
+    if any(other.davies_bouldin == row.davies_bouldin for other in rest):
+        reason += ", where that is the same the higher Calinski-Harabasz index or else fewer segments"
+    return reason
+
+
+def _named(row: PanelRow, rows: Sequence[PanelRow]) -> str:
+    """Those of `rows` that are not `row`."""
+    return ", ".join(f"k = {other.k}" for other in rows if other.k != row.k)
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, int]:

@@ -110,7 +110,7 @@ class Recalibration:
         chosen, runner_up, explanation = _choose_k(seen, old.k, policy)
         report(len(seen.candidates), len(seen.candidates) + 2, f"refinement over {len(raw)} rows")
         fitted = _fit(seen, chosen, warm if chosen.row.k == old.k else None, policy.cold_gain)
-        choice = Choice(chosen.row, runner_up, explanation, *fitted)
+        choice = Choice.of(chosen.row, runner_up, explanation, fitted)
         ids = [segment.id for segment in old.segments]
         registry = Registry(ids, old.next_segment, old.version + 1)
         matching = match(before, choice.labels, registry, typical_of(old, raw_before[rows], before))

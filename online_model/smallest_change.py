@@ -203,12 +203,16 @@ class Mover:
         return None
 
     def _levels(self, at: Situation, x: Float64Array, target: int) -> list[Move | None]:
-        """The other levels of features that have levels."""
+        """The other levels of features that have levels, of which a customer has one; services one by one."""
         columns, moves = self._plan.columns, list[Move | None]()
         names = dict.fromkeys(f for f, hot in zip(columns.feature, columns.one_hot, strict=True) if hot)
         for name in names:
             group = [j for j in range(columns.n) if columns.feature[j] == name]
             if not np.isfinite(at.raw[group]).all():
+                continue
+            if self._code[group[0]] == Op.SERVICE:
+                flips = [(Step(j, float(at.raw[j]), 1.0 - float(at.raw[j])),) for j in group]
+                moves += [self._checked(at, x, steps, target) for steps in flips]
                 continue
             for level in group:
                 steps = tuple(

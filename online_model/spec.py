@@ -163,10 +163,9 @@ class Feature(_Strict):
 def _problem_of(feature: Feature) -> str | None:
     """What is wrong with the combination of settings of `feature`, or None."""
     aggregate = feature.aggregate
-    if aggregate in WINDOWED and feature.window_days is None:
-        return f"aggregate '{aggregate}' needs window_days"
-    if aggregate not in WINDOWED and feature.window_days is not None:
-        return f"aggregate '{aggregate}' has no window; remove window_days"
+    problem = _window_problem(feature)
+    if problem:
+        return problem
     if aggregate in {"attribute", "one_hot"}:
         return _attribute_problem(feature)
     if aggregate not in {"tenure", "revenue"} and not feature.events:
@@ -181,6 +180,17 @@ def _problem_of(feature: Feature) -> str | None:
     if feature.aggregate == "tenure" and feature.field not in {None, "days", "months"}:
         return "field of a tenure is 'days' or 'months'"
     return _condition_problem(feature)
+
+
+def _window_problem(feature: Feature) -> str | None:
+    aggregate = feature.aggregate
+    if aggregate in WINDOWED and feature.window_days is None:
+        return f"aggregate '{aggregate}' needs window_days"
+    if aggregate not in WINDOWED and feature.window_days is not None:
+        return f"aggregate '{aggregate}' has no window; remove window_days"
+    if aggregate == "active_days" and feature.bucket == "week":
+        return "aggregate 'active_days' counts days, which bucket: week does not keep; set bucket: day"
+    return None
 
 
 def _condition_problem(feature: Feature) -> str | None:

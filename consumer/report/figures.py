@@ -303,7 +303,7 @@ def panel(findings: Findings) -> Figure | None:
     ]
     mark = {
         "type": "line",
-        **dict.fromkeys(("x0", "x1"), findings.model.quality.k),
+        **dict.fromkeys(("x0", "x1"), findings.model.quality.chosen),
         "y0": 0,
         "y1": 1,
         "yref": "paper",

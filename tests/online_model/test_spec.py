@@ -51,6 +51,7 @@ def text_of(features: list[dict[str, Any]], **settings: Any) -> str:
         ({"name": "Bad Name"}, ["name"]),
         ({"where": {"planet": "mars"}}, ["where", "planet"]),
         ({"colour": "red"}, ["features.0.colour (of 'f')", "not permitted"]),
+        ({"aggregate": "active_days", "bucket": "week"}, ["f", "counts days", "set bucket: day"]),
         ({"aggregate": "median"}, ["features.0.aggregate (of 'f')", "'active_days'"]),
         ({"where": {"channel": "shop"}}, ["f", "fits none", "only care_contact"]),
         ({"events": ["voice"], "where": {"technology": "5g"}}, ["f", "fits none", "only data"]),

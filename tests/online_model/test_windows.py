@@ -135,7 +135,9 @@ def specifications(draw: st.DrawFn) -> list[dict[str, Any]]:
             feature["field"] = measure
         if aggregate in {"sum", "count", "mean", "max", "share", "active_days", "revenue"}:
             feature["window_days"] = draw(st.sampled_from([1, 7, 30, 45]))
-            feature["bucket"] = draw(st.sampled_from(["day", "week"]))
+            feature["bucket"] = draw(
+                st.sampled_from(["day", "week"] if aggregate != "active_days" else ["day"])
+            )
             feature["rate"] = draw(st.booleans())
         if aggregate == "share":
             feature["of"] = draw(st.sampled_from([["data", "voice"], [event]]))
