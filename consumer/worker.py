@@ -80,6 +80,10 @@ class _Turn:
     laps: Laps
 
 
+#: Free memory is given back at least this often: what turns and snapshots need once adds up otherwise.
+GIVE_BACK_EVERY_S: Final = 60.0
+
+
 class Worker:
     """Turns until told to stop. `on_model` hears of versions as they are adopted.
 
@@ -100,6 +104,7 @@ class Worker:
         self._on_model = on_model
         self._committing: _Turn | None = None
         self._due_s = time.monotonic() + parts.config.commit.interval_ms / 1000
+        self._give_back_s = time.monotonic() + GIVE_BACK_EVERY_S
         self._stopping = False
 
     @property
@@ -267,7 +272,8 @@ class Worker:
             p.recorder.coordinates = p.coordinator.is_owner
             if p.coordinator.is_owner:
                 p.keeper.serve(p.coordinator)
-        if p.kept.let_go():
+        if p.kept.let_go() or time.monotonic() >= self._give_back_s:
+            self._give_back_s = time.monotonic() + GIVE_BACK_EVERY_S
             give_back()
         p.health.beat()
 
