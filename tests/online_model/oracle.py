@@ -134,10 +134,14 @@ def _refusal(customer: Customer, event: Event) -> str | None:
     if customer.status in {"closed", "forget"}:
         customer.consent = (-math.inf, None)
     if customer.status == "withdrawn" and event["type"] not in {"closed", "forget"}:
-        back = event["type"] == "profile" and event.get("consent_profiling", False) is not False
-        if not back or event["us"] // 1_000_000 < customer.consent[0]:
+        said = event["us"] // 1_000_000
+        speaks = event["type"] == "profile" and "consent_profiling" in event
+        if not speaks or said < customer.consent[0]:
             return "consent"
-        customer.cut = customer.consent[0] * 1_000_000
+        if event["consent_profiling"] is False:
+            customer.consent = (said, False)
+            return "consent"
+        customer.cut = event["us"] - 1
     return None
 
 

@@ -1,0 +1,122 @@
+"""Rules of features solved by hand: kernels, oracle and plain replica come to the same number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from online_model.compile_plan import compile_plan
+from tests.consumer.verify.test_features import Trio
+from tests.online_model import streams
+from tests.online_model.streams import DAY, HOUR, T0, small_spec
+
+MB = "{name: mb, block: all, aggregate: sum, events: [data], field: megabytes, window_days: 30, rate: false}"
+
+
+class Told(Trio):
+    """The three, told events of ann; the watermark begins at T0."""
+
+    def __init__(self, features: str, **settings: Any) -> None:
+        super().__init__(compile_plan(small_spec(features, **settings)), 0)
+        self.given: list[streams.Event] = []
+        self.number = 0
+        self.step(0)
+
+    def _events(self) -> list[streams.Event]:
+        self.now = self.given
+        return self.now
+
+    def event(self, kind: str, us: int, **fields: Any) -> streams.Event:
+        """An event with an id of its own."""
+        self.number += 1
+        return {"event_id": f"e{self.number}", "customer_id": "ann", "us": us, "type": kind, **fields}
+
+    def data(self, us: int, megabytes: float) -> streams.Event:
+        """A data session."""
+        return self.event("data", us, megabytes=megabytes)
+
+    def profile(self, us: int, **fields: Any) -> streams.Event:
+        """A profile with these attributes."""
+        return self.event("profile", us, **fields)
+
+    def commit(self, events: Sequence[streams.Event], at_us: int) -> None:
+        """One commit; the watermark is at `at_us` after it."""
+        self.given = list(events)
+        self.step(at_us - int(self.watermark))
+
+    def values(self, at_us: int | None = None) -> list[float]:
+        """Features of ann, which all three agree on; [] if she is not in a life."""
+        if at_us is not None:
+            self.commit([], at_us)
+        priors = [math.nan] * len(self.replica.features.columns)
+        self.compare(priors)
+        ann = self.replica.customers[b"ann"]
+        alive = ann.status == "live"
+        return self.replica.features.values(ann, int(self.watermark), priors) if alive else []
+
+
+# -- consent ---------------------------------------------------------------------------------------
+
+WITHDRAWN, RETURN, LATER = T0 + 3 * DAY + HOUR, T0 + 5 * DAY, T0 + 6 * DAY
+
+
+@pytest.mark.parametrize("read", ["while withdrawn", "with the return", "after the return"])
+@pytest.mark.parametrize(
+    ("us", "counted"),
+    [
+        (T0 + DAY, False),  # of the life before
+        (WITHDRAWN + 1, False),
+        (T0 + 4 * DAY, False),
+        (RETURN - 1, False),
+        (RETURN, True),
+        (RETURN + HOUR, True),
+    ],
+)
+def test_what_happened_without_consent_is_never_counted(us: int, counted: bool, read: str) -> None:
+    """Whenever it is read; what is of after the return counts if it is read after it."""
+    told = Told(MB)
+    told.commit([told.data(T0, 10.0)], T0 + DAY)
+    told.commit([told.profile(WITHDRAWN, consent_profiling=False)], WITHDRAWN)
+    assert told.values() == []
+    use, back = [told.data(us, 70.0)], [told.profile(RETURN, consent_profiling=True)]
+    commits = {
+        "while withdrawn": [use, back, []],
+        "with the return": [[], [*use, *back], []],  # usage is applied first, and dropped
+        "after the return": [[], back, use],
+    }
+    for events in commits[read]:
+        told.commit(events, LATER)
+    expected = 70.0 if counted and read == "after the return" else 0.0
+    assert told.values() == [expected]
+
+
+def test_a_withdrawal_and_a_return_in_one_commit_drop_what_is_of_between() -> None:
+    """As in two commits: the life before is over, and what was between is read to no effect."""
+    told = Told(MB)
+    told.commit([told.data(T0 + DAY, 10.0)], T0 + DAY)
+    gone, back = (
+        told.profile(WITHDRAWN, consent_profiling=False),
+        told.profile(RETURN, consent_profiling=None),
+    )
+    told.commit([gone, back], LATER)
+    told.commit([told.data(T0 + 4 * DAY, 70.0), told.data(RETURN + HOUR, 5.0)], LATER)
+    assert told.values() == [5.0]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_newest_word_on_consent_holds(order: tuple[int, ...]) -> None:
+    """Withdrawn, given again, withdrawn again, read in any order: there is no consent in the end."""
+    told = Told(MB)
+    told.commit([told.data(T0, 10.0)], T0)
+    said = [
+        told.profile(T0 + (1 + n) * DAY, consent_profiling=consent)
+        for n, consent in enumerate([False, True, False])
+    ]
+    for n in order:
+        told.commit([said[n]], LATER)
+    told.commit([told.data(LATER, 70.0)], LATER)
+    assert told.values() == []
