@@ -40,6 +40,8 @@ _DAYS, _MONTHS, _REVENUE, _AGE, _INCOME, _COUNT, _LEVEL, _SERVICE, _MAX = (
     int(Op.MAX),
 )
 _SERVICES = int(Attribute.SERVICES)
+#: Days of the longest month.
+_MONTH_DAYS = 31
 
 
 class Evaluated(NamedTuple):
@@ -94,6 +96,18 @@ def _exposure(watermark: int, start: int, window: int, bucket_days: int) -> floa
 
 
 @inlined
+def _valid_us(period: float, limits: Limits) -> int:
+    """How long a bill over `period` days counts: that and a grace, or the usual time if it is longer.
+
+    The grace is what the usual time leaves to the bill of a month. NaN and 0: no period is known.
+    """
+    usual = limits.bill_valid_days
+    if period > 0:
+        return max(usual, int(period) + max(usual - _MONTH_DAYS, 0)) * _DAY_US
+    return usual * _DAY_US
+
+
+@inlined
 def _tenure(watermark: int, start: int, months: bool) -> float:
     """Whole days or whole calendar months from the day of `start` to the watermark."""
     today, day = watermark // _DAY_US, start // _DAY_US
@@ -137,9 +151,8 @@ def _column(
         total = sums[b] * unit * 1e4  # buckets hold hundredths, unit is per millionth
         if ops.rate[j]:
             total *= _exposure(watermark, start, ops.window[j], ops.bucket_days[j])
-        billed = rows.last_time[r, a]
-        if billed != NEVER and watermark - billed <= limits.bill_valid_days * _DAY_US:
-            period = np.float64(rows.last_aux[r, a])
+        billed, period = rows.last_time[r, a], np.float64(rows.last_aux[r, a])
+        if billed != NEVER and watermark - billed <= _valid_us(period, limits):
             days = ops.window[j] * ops.bucket_days[j]
             total += rows.last_value[r, a] * unit * (days / period if period > 0 else 1.0)
         return float(total)

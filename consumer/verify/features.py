@@ -24,6 +24,7 @@ SCALE: Final = {"megabytes": 1024.0, "duration_seconds": 10.0, "count": 1.0, "am
 #: Steps per unit of last values and lifetime sums.
 MILLION: Final = 1e6
 LASTING_DAYS: Final = 90
+LONGEST_MONTH_DAYS: Final = 31
 #: Profiles, closings and erasures are practically never late.
 ENDLESS_DAYS: Final = 400 * 366
 
@@ -318,13 +319,18 @@ class _Builder:
         bill = self._all.last(Source(("invoice",), Filter(), "amount", 1))
         inside = self._sums(Source(("topup", "invoice"), f.where, "amount", -1))
         days = self._window * (7 if self._weekly else 1)
-        valid_us = self._all.spec.bill_valid_days * DAY_US
+        valid = self._all.spec.bill_valid_days
+        # A bill counts for its period and as long after it as a month's bill does, never less than usual.
+        grace = max(0, valid - LONGEST_MONTH_DAYS)
 
         def value(c: Customer, us: int, _: float) -> float:
             total = self._scaled(sum(inside(c, us)) * unit * 1e4, c, us)
             last = c.lasts[bill]
-            if last is not None and us - last[0] <= valid_us:
-                total += last[1] * unit * (days / last[2] if last[2] > 0 else 1.0)
+            if last is not None:
+                dated = last[2] > 0  # NaN: the bill names no period
+                valid_days = max(valid, int(last[2]) + grace) if dated else valid
+                if us - last[0] <= valid_days * DAY_US:
+                    total += last[1] * unit * (days / last[2] if dated else 1.0)
             return total
 
         return value

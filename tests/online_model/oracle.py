@@ -289,14 +289,16 @@ class _Sheet:
         total = sum(parts) / 100 * self.exposure(f)
         bills = [e for e in self.customer.events if e["type"] == "invoice" and e["amount"] >= 0]
         bill = max(bills, key=lambda e: int(e["us"]), default=None)
-        if bill is not None and self.watermark - bill["us"] <= self.spec.bill_valid_days * DAY:
-            days = _bucket(f)[0] * _bucket(f)[1]
-            period = (
-                (date.fromisoformat(bill["period_end"]) - date.fromisoformat(bill["period_start"])).days
-                if "period_end" in bill
-                else days
-            )
-            total += bill["amount"] * days / period
+        if bill is not None:
+            days = period = _bucket(f)[0] * _bucket(f)[1]
+            counts = self.spec.bill_valid_days
+            if "period_end" in bill:
+                first, end = (date.fromisoformat(bill[f"period_{name}"]) for name in ("start", "end"))
+                period = (end - first).days
+                # A bill of 31 days counts `bill_valid_days`; what that is beyond its period is everybody's.
+                counts = max(counts, period, period + counts - 31)
+            if self.watermark - bill["us"] <= counts * DAY:
+                total += bill["amount"] * days / period
         return float(total)
 
     def _tenure(self, f: Feature, _: float) -> float:

@@ -137,6 +137,8 @@ def ids_of(*names: bytes) -> StringColumn:
     return StringColumn.from_bytes(names)
 
 
+#: Ends of billed periods that begin with the year.
+ENDS = ("2026-02-01", "2026-01-16", "2026-04-01", "2027-01-01")
 SERVICES = ("tv", "music", "Cloud", "roaming_pass", "carrier-pigeon")
 
 
@@ -151,7 +153,7 @@ def random_event(rng: random.Random, kind: str, us: int, customer: str, number: 
     elif kind == "invoice":
         event |= {"amount": round(rng.uniform(-10, 90), 2), "currency": "EUR"}
         if rng.random() < 0.7:
-            event |= {"period_start": "2026-01-01", "period_end": rng.choice(["2026-02-01", "2026-01-16"])}
+            event |= {"period_start": "2026-01-01", "period_end": rng.choice(ENDS)}
     elif kind == "payment":
         event |= {"amount": round(rng.uniform(1, 90), 2), "currency": "EUR", "days_late": rng.randrange(40)}
     elif kind == "topup":

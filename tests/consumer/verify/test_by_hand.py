@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -120,3 +121,41 @@ def test_the_newest_word_on_consent_holds(order: tuple[int, ...]) -> None:
         told.commit([said[n]], LATER)
     told.commit([told.data(LATER, 70.0)], LATER)
     assert told.values() == []
+
+
+# -- bills -----------------------------------------------------------------------------------------
+
+REVENUE = "{name: revenue, block: all, aggregate: revenue, window_days: 30}"
+
+
+def _day(us: int) -> str:
+    return (date(1970, 1, 1) + timedelta(microseconds=us)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("period", "usual", "counts"),
+    [
+        (None, 62, 62),
+        (1, 62, 62),
+        (28, 62, 62),
+        (30, 62, 62),
+        (31, 62, 62),  # months as ever
+        (61, 62, 92),
+        (91, 62, 122),  # a quarter and the next bill a month late
+        (365, 62, 396),
+        (36_524, 62, 36_555),  # a century
+        (31, 31, 31),
+        (91, 20, 91),  # the period at least
+        (7, 20, 20),
+    ],
+)
+def test_a_bill_counts_for_its_period_and_a_grace(period: int | None, usual: int, counts: int) -> None:
+    """91 EUR for 91 days are 30 EUR per 30 days until the next bill is due and a grace after it."""
+    told = Told(REVENUE, bill_valid_days=usual)
+    first, amount, span = date(1900, 1, 1), float(period or 30), {}
+    if period is not None:
+        span = {"period_start": str(first), "period_end": str(first + timedelta(period))}
+    told.commit([told.event("invoice", T0, amount=amount, currency="EUR", **span)], T0)
+    for days, expected in ((0, 30.0), (counts - 1, 30.0), (counts, 30.0)):
+        assert told.values(T0 + days * DAY) == [pytest.approx(expected, rel=1e-6)]
+    assert told.values(T0 + counts * DAY + 1) == [0.0]
