@@ -139,10 +139,11 @@ class Features:
         found = self._inside.get(number)
         if found is None:
             channel = self.channels[number]
-            now = watermark_us // DAY_US // (7 if channel.weekly else 1)
-            oldest = now - channel.window
+            now = bucket_of(watermark_us, channel.weekly)
+            # Nothing of before the start of the customer: the days observed are counted from there.
+            first = max(now - channel.window + 1, bucket_of(customer.start_us, channel.weekly))
             found = self._inside[number] = [
-                value for bucket, value in customer.buckets[number].items() if oldest < bucket <= now
+                value for bucket, value in customer.buckets[number].items() if first <= bucket <= now
             ]
         return found
 
@@ -211,6 +212,11 @@ def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def bucket_of(us: int, weekly: bool) -> int:
+    """Number of the day or week that `us` is in."""
+    return us // DAY_US // (7 if weekly else 1)
+
+
 def exposure(watermark_us: int, start_us: int, window: int, bucket_days: int) -> float:
     """Factor from a window's sum to a full window: its days over those observed, one at least."""
     length = bucket_days * DAY_US
@@ -247,7 +253,10 @@ class _Builder:
     def _scaled(self, total: float, customer: Customer, us: int) -> float:
         if not self._f.rate:
             return total
-        return total * exposure(us, customer.start_us, self._window, 7 if self._weekly else 1)
+        days = 7 if self._weekly else 1
+        # Buckets count whole: of a start in mid-week the whole week, unless the first event came in it.
+        counted_us = bucket_of(customer.start_us, self._weekly) * days * DAY_US
+        return total * exposure(us, max(counted_us, customer.first_us or 0), self._window, days)
 
     def _sum(self) -> Callable[[Customer, int, float], float]:
         inside = self._sums(self._source(self._f.field))

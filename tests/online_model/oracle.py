@@ -112,8 +112,11 @@ class Oracle:
 
     def observed(self, name: str, watermark: int) -> float:
         """Days since the start of the life or the activation, whichever is later."""
-        sheet = _Sheet(self.spec, self.customers[name], watermark)
-        return max(watermark - sheet.start, 0) / DAY
+        return max(watermark - self.start(name), 0) / DAY
+
+    def start(self, name: str) -> float:
+        """The start of the life or the activation, whichever is later, us."""
+        return _Sheet(self.spec, self.customers[name], 0).start
 
 
 def first_watermark(times: Sequence[int]) -> float:
@@ -196,13 +199,17 @@ class _Sheet:
         return all(facts[name] == value for name, value in wanted.items() if name in facts)
 
     def inside(self, f: Feature, events: Sequence[str], where: Filter) -> list[Event]:
-        """Events in the buckets of the window."""
+        """Events in the buckets of the window, none of which is before that of the start."""
         length, n = _bucket(f)
         now = self.watermark // DAY // length
+        begun = self.start // DAY // length
         return [
             e
             for e in self.customer.events
-            if kind_of(e) in events and now - n < e["us"] // DAY // length <= now and self.holds(e, where)
+            if kind_of(e) in events
+            and now - n < e["us"] // DAY // length <= now
+            and e["us"] // DAY // length >= begun
+            and self.holds(e, where)
         ]
 
     def count(self, f: Feature, events: Sequence[str], where: Filter) -> int:
@@ -215,7 +222,8 @@ class _Sheet:
             return 1.0
         length, n = _bucket(f)
         opens = (self.watermark // DAY // length - n + 1) * length * DAY
-        return n * length / max((self.watermark - max(opens, self.start)) / DAY, 1.0)
+        counted = self.start // (length * DAY) * (length * DAY)
+        return n * length / max((self.watermark - max(opens, counted, self.customer.begun)) / DAY, 1.0)
 
     def newest(self, f: Feature, events: Sequence[str], where: Filter) -> Event | None:
         """Newest event, the later record of equals."""

@@ -159,3 +159,75 @@ def test_a_bill_counts_for_its_period_and_a_grace(period: int | None, usual: int
     for days, expected in ((0, 30.0), (counts - 1, 30.0), (counts, 30.0)):
         assert told.values(T0 + days * DAY) == [pytest.approx(expected, rel=1e-6)]
     assert told.values(T0 + counts * DAY + 1) == [0.0]
+
+
+# -- an activation after the first usage -----------------------------------------------------------
+
+ALL = """
+{name: mb, block: all, aggregate: sum, events: [data], field: megabytes, window_days: 30},
+{name: weekly, block: all, aggregate: sum, events: [data], field: megabytes, window_days: 28, bucket: week},
+{name: days, block: all, aggregate: active_days, events: [data], window_days: 30},
+{name: n, block: all, aggregate: count, events: [data], window_days: 30, rate: false},
+{name: most, block: all, aggregate: max, events: [data], field: megabytes, window_days: 30},
+{name: each, block: all, aggregate: mean, events: [data], field: megabytes, window_days: 30},
+{name: abroad, block: all, aggregate: share, events: [data], where: {roaming: true}, window_days: 30},
+{name: money, block: all, aggregate: revenue, window_days: 30},
+{name: tenure, block: all, aggregate: tenure, field: days}
+"""
+
+
+def _month(told: Told) -> list[list[streams.Event]]:
+    """Thirty days with 300 MB and a top-up of 1 EUR each; the first ten are 900 MB, abroad."""
+    return [
+        [
+            told.data(T0 + d * DAY + HOUR, 900.0 if d < 10 else 300.0) | {"roaming": d < 10},
+            told.event("topup", T0 + d * DAY + HOUR, amount=1.0, currency="EUR"),
+        ]
+        for d in range(30)
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 11, 30])
+def test_of_a_window_only_what_is_after_the_activation_counts(place: int) -> None:
+    """Sum and days are of the same time, whenever the profile is read: first, in between or last."""
+    told = Told(ALL)
+    commits = _month(told)
+    activated = T0 + 20 * DAY
+    commits.insert(place, [told.profile(T0 + HOUR, activated_on=_day(activated))])
+    now = T0 + 30 * DAY
+    for events in commits:
+        told.commit(events, max(int(told.watermark), *(event["us"] for event in events)))
+    told.commit([], now)
+    # Days 20 to 29, ten days observed. Of weeks, which begin on Thursdays, those from day 17 on: 13 days.
+    assert told.values() == [
+        pytest.approx(value)
+        for value in (9000.0, 13 * 300.0 * 28 / 13, 30.0, 10.0, 300.0, 300.0, 0.0, 30.0, 10.0)
+    ]
+
+
+def test_an_activation_today_multiplies_nothing() -> None:
+    """A month at 300 MB a day, and the contract is renewed: one day's usage is a day's, not a month's."""
+    told = Told(ALL)
+    for events in _month(told)[10:]:
+        told.commit(events, int(events[0]["us"]))
+    now = T0 + 29 * DAY + 2 * HOUR
+    before = told.values(now)
+    told.commit([told.profile(now, activated_on=_day(now))], now)
+    after = told.values()
+    assert before[0] == pytest.approx(20 * 300.0 * 30 / (19 + 1 / 24))
+    assert after[0] == pytest.approx(300.0 * 30)
+    assert [after[2], after[7]] == pytest.approx([30.0, 30.0])
+    assert after[8] == 0.0
+
+
+@pytest.mark.parametrize("ahead", [0, 3, 40])
+def test_a_profile_ahead_of_the_activation_changes_no_rate(ahead: int) -> None:
+    """What there is to observe begins with the activation; before it all rates are 0."""
+    told = Told(ALL)
+    start = T0 + 40 * DAY
+    told.commit([told.profile(start - ahead * DAY, activated_on=_day(start))], start)
+    assert told.values()[0] == 0.0
+    for d in range(6):
+        told.commit([told.data(start + d * DAY + HOUR, 300.0)], start + d * DAY + HOUR)
+    told.commit([], start + 6 * DAY)
+    assert told.values()[0] == pytest.approx(300.0 * 30)
