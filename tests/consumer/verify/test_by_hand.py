@@ -123,6 +123,17 @@ def test_the_newest_word_on_consent_holds(order: tuple[int, ...]) -> None:
     assert told.values() == []
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_usage_is_applied_before_the_end_of_a_life_in_its_commit(together: bool) -> None:
+    """What is of after `closed` and read with it goes with the life that ends; read later it begins one."""
+    told = Told(MB)
+    closed, use = told.event("closed", T0 + DAY), told.data(T0 + 2 * DAY, 70.0)
+    told.commit([told.data(T0, 10.0)], T0)
+    told.commit([closed, use] if together else [closed], LATER)
+    told.commit([] if together else [use], LATER)
+    assert told.values() == ([] if together else [70.0])
+
+
 # -- bills -----------------------------------------------------------------------------------------
 
 REVENUE = "{name: revenue, block: all, aggregate: revenue, window_days: 30}"
