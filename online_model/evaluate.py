@@ -2,7 +2,8 @@
 
 Each row is computed on its own from integers, so the result does not depend on which rows are
 evaluated together. Rates divide by the days observed: a window's
-sum times window / min(window, days since activation or first event, whichever is later).
+sum times window / min(window, days since activation or first event, whichever is later). Of a window
+only the buckets from that of the activation on count, so that sum and days are of the same time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from online_model.plan import Channels, FeaturePlan, Limits, Op, Ops
 from online_model.rings import active_buckets, sum_channels
-from online_model.rows import NEVER, NO_SECOND, Rows
+from online_model.rows import NEVER, NO_BUCKET, NO_SECOND, Rows
 from schemas.batch import NO_DAY, Attribute, Int32Array, Int64Array
 from schemas.kernel import AHEAD, inlined, kernel, prefetch
 
@@ -40,6 +41,8 @@ _DAYS, _MONTHS, _REVENUE, _AGE, _INCOME, _COUNT, _LEVEL, _SERVICE, _MAX = (
     int(Op.MAX),
 )
 _SERVICES = int(Attribute.SERVICES)
+#: Days of the longest month.
+_MONTH_DAYS = 31
 
 
 class Evaluated(NamedTuple):
@@ -94,6 +97,43 @@ def _exposure(watermark: int, start: int, window: int, bucket_days: int) -> floa
 
 
 @inlined
+def _observed(rows: Rows, r: int, since: int, bucket_days: int) -> int:
+    """Since when row `r` is observed in buckets, us: the first event, or the bucket of a later activation.
+
+    `since` is that of `_since`. A bucket counts whole: where buckets are weeks, the days of its week before
+    the activation are in it.
+    """
+    first_event = int(np.int64(rows.hot[r].first_event))
+    if since == NO_BUCKET:
+        return first_event
+    return max(first_event, since // bucket_days * bucket_days * _DAY_US)
+
+
+@inlined
+def _since(rows: Rows, r: int) -> int:
+    """The day before whose bucket nothing of row `r` counts: that of an activation after the first event.
+
+    For others it is long ago: there is nothing before the first event, and the kept sums are right.
+    """
+    activated = np.int64(rows.hot[r].activated_on)
+    if activated != NO_DAY and activated * _DAY_US > rows.hot[r].first_event:
+        return int(activated)
+    return NO_BUCKET
+
+
+@inlined
+def _valid_us(period: float, limits: Limits) -> int:
+    """How long a bill over `period` days counts: that and a grace, or the usual time if it is longer.
+
+    The grace is what the usual time leaves to the bill of a month. NaN and 0: no period is known.
+    """
+    usual = limits.bill_valid_days
+    if period > 0:
+        return max(usual, int(period) + max(usual - _MONTH_DAYS, 0)) * _DAY_US
+    return usual * _DAY_US
+
+
+@inlined
 def _tenure(watermark: int, start: int, months: bool) -> float:
     """Whole days or whole calendar months from the day of `start` to the watermark."""
     today, day = watermark // _DAY_US, start // _DAY_US
@@ -111,6 +151,7 @@ def _column(
     j: int,
     watermark: int,
     start: int,
+    since: int,
     sums: Int64Array,
     ops: Ops,
     channels: Channels,
@@ -120,9 +161,11 @@ def _column(
     """Raw value of column `j` of row `r`; NaN if it is missing."""
     code, a, b, unit = ops.code[j], ops.a[j], ops.b[j], ops.unit[j]
     if code == _SUM or code == _ACTIVE:
-        total = float(sums[a] if code == _SUM else active_buckets(rows, r, watermark, a, channels, limits))
+        span = (since, watermark)
+        total = float(sums[a] if code == _SUM else active_buckets(rows, r, a, span, channels, limits))
         if ops.rate[j]:
-            total *= _exposure(watermark, start, ops.window[j], ops.bucket_days[j])
+            begun = _observed(rows, r, since, ops.bucket_days[j])
+            total *= _exposure(watermark, begun, ops.window[j], ops.bucket_days[j])
         return float(total * unit)
     if code == _SHARE:
         if np.isnan(prior):
@@ -136,10 +179,10 @@ def _column(
     if code == _REVENUE:
         total = sums[b] * unit * 1e4  # buckets hold hundredths, unit is per millionth
         if ops.rate[j]:
-            total *= _exposure(watermark, start, ops.window[j], ops.bucket_days[j])
-        billed = rows.last_time[r, a]
-        if billed != NEVER and watermark - billed <= limits.bill_valid_days * _DAY_US:
-            period = np.float64(rows.last_aux[r, a])
+            begun = _observed(rows, r, since, ops.bucket_days[j])
+            total *= _exposure(watermark, begun, ops.window[j], ops.bucket_days[j])
+        billed, period = rows.last_time[r, a], np.float64(rows.last_aux[r, a])
+        if billed != NEVER and watermark - billed <= _valid_us(period, limits):
             days = ops.window[j] * ops.bucket_days[j]
             total += rows.last_value[r, a] * unit * (days / period if period > 0 else 1.0)
         return float(total)
@@ -204,9 +247,12 @@ def _evaluate(
         start = rows.hot[r].first_event
         if rows.hot[r].activated_on != NO_DAY:
             start = max(start, rows.hot[r].activated_on * _DAY_US)
-        sum_channels(rows, r, watermark, channels, limits, sums)
+        since = _since(rows, r)
+        sum_channels(rows, r, (since, watermark), channels, limits, sums)
         for j in range(len(ops.code)):
-            out.raw[i, j] = _column(rows, r, j, watermark, start, sums, ops, channels, limits, priors[j])
+            out.raw[i, j] = _column(
+                rows, r, j, watermark, start, since, sums, ops, channels, limits, priors[j]
+            )
         out.observed_days[i] = max(watermark - start, 0) / _DAY_US
         group = limits.activity_group
         last = start
@@ -243,7 +289,8 @@ def _share_totals(
     totals: Int64Array,
 ) -> None:
     for i in range(len(which)):
-        sum_channels(rows, which[i], watermark, channels, limits, sums)
+        span = (_since(rows, which[i]), watermark)
+        sum_channels(rows, which[i], span, channels, limits, sums)
         for j in range(len(ops.code)):
             if ops.code[j] == _SHARE:
                 totals[j, 0] += sums[ops.a[j]]

@@ -1,7 +1,8 @@
 """The lives of a customer: what starts one, what ends it, and what it lets in.
 
 `closed`, `forget` and withdrawn consent end a life and leave a tombstone: the row with its status and
-the time of the cut. Events up to the cut belong to the old life; a newer one starts the next.
+the time of the cut. Events up to the cut belong to the old life; a newer one starts the next. Consent that
+returns cuts just before its own time, so what happened without it is dropped, also after the return.
 """
 
 from __future__ import annotations
@@ -113,10 +114,15 @@ def admit(rows: Rows, r: int, e: int, events: Events) -> int:
         if kind != _PROFILE:
             return DROPPED_CONSENT
         p = events.profile_of[e]
-        back = (events.present[p] >> _CONSENT) & 1 and events.consent[p] != _WITHDRAWN_CODE
-        if not back or events.time[e] // 1_000_000 < rows.attribute_time[r, _CONSENT]:
+        second = events.time[e] // 1_000_000
+        if not (events.present[p] >> _CONSENT) & 1 or second < rows.attribute_time[r, _CONSENT]:
             return DROPPED_CONSENT
-        rows.hot[r].cut = np.int64(rows.attribute_time[r, _CONSENT]) * 1_000_000
+        if events.consent[p] == _WITHDRAWN_CODE:
+            # Said again, later: a return from before it that is still to come is none.
+            rows.attribute_time[r, _CONSENT] = second
+            return DROPPED_CONSENT
+        # What happened before the return is of the time without consent, whenever it is read.
+        rows.hot[r].cut = events.time[e] - 1
     elif status != UNBORN:
         # What was said about consent ended with the life that it was said in.
         rows.hot[r].consent = CONSENT_UNKNOWN

@@ -74,15 +74,26 @@ def _walk(ring: npt.NDArray[np.integer], r: int, c: int, oldest: int, newest: in
 
 
 @inlined
-def walk_channel(rows: Rows, r: int, k: int, now: int, channels: Channels, limits: Limits) -> int:
-    """Sum or maximum of channel `k` over its window ending at bucket `now`, bucket by bucket."""
+def first_bucket(span: tuple[int, int], window: int, kept: int) -> int:
+    """Oldest bucket of a window ending at ``span[1]`` that counts (``span[0]`` on), of those `kept` on."""
+    return max(span[1] - window + 1, span[0], kept)
+
+
+@inlined
+def walk_channel(
+    rows: Rows, r: int, k: int, span: tuple[int, int], channels: Channels, limits: Limits
+) -> int:
+    """Sum or maximum of channel `k` over its window ending at bucket ``span[1]``, bucket by bucket.
+
+    Buckets before ``span[0]`` do not count.
+    """
     first, is_max = channels.first, channels.is_max[k]
     weekly = k >= first[2]
     head = int(np.int64(rows.hot[r].head_week if weekly else rows.hot[r].head_day))
     if head == NO_BUCKET:
         return 0
     slots = limits.week_slots if weekly else limits.day_slots
-    oldest, newest = max(now - int(channels.window[k]) + 1, head - slots + 1), min(now, head)
+    oldest, newest = first_bucket(span, int(channels.window[k]), head - slots + 1), min(span[1], head)
     if k < first[1]:
         return _walk(rows.day32, r, k, oldest, newest, is_max)
     if not weekly:
@@ -94,15 +105,20 @@ def walk_channel(rows: Rows, r: int, k: int, now: int, channels: Channels, limit
 
 @inlined
 def sum_channels(
-    rows: Rows, r: int, watermark: int, channels: Channels, limits: Limits, sums: npt.NDArray[np.int64]
+    rows: Rows, r: int, span: tuple[int, int], channels: Channels, limits: Limits, sums: npt.NDArray[np.int64]
 ) -> None:
-    """Window sums or maxima of every channel of row `r` at `watermark` into `sums`; moves the heads to it."""
-    first = channels.first
-    today = watermark // _DAY_US
+    """Window sums or maxima of every channel of row `r` at the watermark ``span[1]`` into `sums`.
+
+    Buckets before that of day ``span[0]`` do not count. Moves the heads to the watermark.
+    """
+    first, since = channels.first, span[0]
+    today = span[1] // _DAY_US
     week = today // 7
     advance(rows, r, today, channels, limits)
     days_ahead = np.int64(rows.hot[r].head_day) > today
     weeks_ahead = np.int64(rows.hot[r].head_week) > week
+    # Before the longest window nothing is cut off. One question for all channels: it is asked for everybody.
+    late = since > today - max(limits.day_slots, 7 * limits.week_slots)
     n_day32, n_day16 = first[1], first[2] - first[1]
     for k in range(first[1]):
         sums[k] = rows.sum32[r, k]
@@ -114,23 +130,32 @@ def sum_channels(
         sums[first[3] + k] = rows.sum16[r, n_day16 + k]
     for k in range(first[4]):
         weekly = k >= first[2]
-        # The kept sums end at the head; where that is ahead of the watermark the window is walked.
-        if channels.is_max[k] or (weeks_ahead if weekly else days_ahead):
-            sums[k] = walk_channel(rows, r, k, week if weekly else today, channels, limits)
+        # The kept sums are of whole windows up to the head: where that is ahead of the watermark, or not all
+        # of the window counts, it is walked.
+        if channels.is_max[k] or late or (weeks_ahead if weekly else days_ahead):
+            span_k = (since // 7, week) if weekly else (since, today)
+            sums[k] = walk_channel(rows, r, k, span_k, channels, limits)
 
 
 @inlined
-def active_buckets(rows: Rows, r: int, watermark: int, k: int, channels: Channels, limits: Limits) -> int:
-    """Buckets of the window of channel `k`, ending at `watermark`, in which it is not zero."""
+def active_buckets(
+    rows: Rows, r: int, k: int, span: tuple[int, int], channels: Channels, limits: Limits
+) -> int:
+    """Buckets of the window of channel `k`, ending at the watermark ``span[1]``, in which it is not zero.
+
+    Buckets before that of day ``span[0]`` do not count.
+    """
     first = channels.first
     weekly = k >= first[2]
-    now = watermark // _DAY_US // 7 if weekly else watermark // _DAY_US
+    today = span[1] // _DAY_US
+    span_k = (span[0] // 7, today // 7) if weekly else (span[0], today)
     head = int(np.int64(rows.hot[r].head_week if weekly else rows.hot[r].head_day))
     slots = limits.week_slots if weekly else limits.day_slots
     active = 0
     if head == NO_BUCKET:
         return 0
-    for bucket in range(max(now - int(channels.window[k]) + 1, head - slots + 1), min(now, head) + 1):
+    oldest, newest = first_bucket(span_k, int(channels.window[k]), head - slots + 1), min(span_k[1], head)
+    for bucket in range(oldest, newest + 1):
         slot = bucket & (slots - 1)
         if k < first[1]:
             active += rows.day32[r, slot, k] != 0

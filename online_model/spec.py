@@ -258,7 +258,8 @@ class FeatureSpec(_Strict):
     night_from: Annotated[int, Field(ge=0, le=23)] = 22
     night_to: Annotated[int, Field(ge=0, le=23)] = 6
     bill_valid_days: Annotated[int, Field(ge=1)] = Field(
-        62, description="revenue: a last bill older than this no longer counts"
+        62,
+        description="revenue: a bill counts so long; one of more than a month for its period and a grace",
     )
     dormancy_feature: str | None = Field(
         "days_since_last_activity",

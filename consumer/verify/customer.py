@@ -95,13 +95,16 @@ class Customer:
         if self.status == WITHDRAWN:
             if event.kind in _ENDS:
                 return True
-            returns = "consent_profiling" in event.attributes
-            if not returns or event.attributes["consent_profiling"] is False:
+            if "consent_profiling" not in event.attributes:
                 return False
-            if self.consent_s is not None and event.us // _SECOND_US < self.consent_s:
+            second = event.us // _SECOND_US
+            if self.consent_s is not None and second < self.consent_s:
                 return False
-            if self.consent_s is not None:
-                self.cut_us = self.consent_s * _SECOND_US
+            if event.attributes["consent_profiling"] is False:
+                self.consent_s = second  # withdrawn once more: earlier returns do not count
+                return False
+            # Nothing that happened before this moment may be counted any more.
+            self.cut_us = event.us - 1
         elif self.status != UNBORN:
             self.consent, self.consent_s = None, None
         self.status = LIVE

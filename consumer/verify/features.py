@@ -24,6 +24,7 @@ SCALE: Final = {"megabytes": 1024.0, "duration_seconds": 10.0, "count": 1.0, "am
 #: Steps per unit of last values and lifetime sums.
 MILLION: Final = 1e6
 LASTING_DAYS: Final = 90
+LONGEST_MONTH_DAYS: Final = 31
 #: Profiles, closings and erasures are practically never late.
 ENDLESS_DAYS: Final = 400 * 366
 
@@ -138,10 +139,11 @@ class Features:
         found = self._inside.get(number)
         if found is None:
             channel = self.channels[number]
-            now = watermark_us // DAY_US // (7 if channel.weekly else 1)
-            oldest = now - channel.window
+            now = bucket_of(watermark_us, channel.weekly)
+            # Nothing of before the start of the customer: the days observed are counted from there.
+            first = max(now - channel.window + 1, bucket_of(customer.start_us, channel.weekly))
             found = self._inside[number] = [
-                value for bucket, value in customer.buckets[number].items() if oldest < bucket <= now
+                value for bucket, value in customer.buckets[number].items() if first <= bucket <= now
             ]
         return found
 
@@ -210,6 +212,11 @@ def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def bucket_of(us: int, weekly: bool) -> int:
+    """Number of the day or week that `us` is in."""
+    return us // DAY_US // (7 if weekly else 1)
+
+
 def exposure(watermark_us: int, start_us: int, window: int, bucket_days: int) -> float:
     """Factor from a window's sum to a full window: its days over those observed, one at least."""
     length = bucket_days * DAY_US
@@ -246,7 +253,10 @@ class _Builder:
     def _scaled(self, total: float, customer: Customer, us: int) -> float:
         if not self._f.rate:
             return total
-        return total * exposure(us, customer.start_us, self._window, 7 if self._weekly else 1)
+        days = 7 if self._weekly else 1
+        # Buckets count whole: of a start in mid-week the whole week, unless the first event came in it.
+        counted_us = bucket_of(customer.start_us, self._weekly) * days * DAY_US
+        return total * exposure(us, max(counted_us, customer.first_us or 0), self._window, days)
 
     def _sum(self) -> Callable[[Customer, int, float], float]:
         inside = self._sums(self._source(self._f.field))
@@ -318,13 +328,18 @@ class _Builder:
         bill = self._all.last(Source(("invoice",), Filter(), "amount", 1))
         inside = self._sums(Source(("topup", "invoice"), f.where, "amount", -1))
         days = self._window * (7 if self._weekly else 1)
-        valid_us = self._all.spec.bill_valid_days * DAY_US
+        valid = self._all.spec.bill_valid_days
+        # A bill counts for its period and as long after it as a month's bill does, never less than usual.
+        grace = max(0, valid - LONGEST_MONTH_DAYS)
 
         def value(c: Customer, us: int, _: float) -> float:
             total = self._scaled(sum(inside(c, us)) * unit * 1e4, c, us)
             last = c.lasts[bill]
-            if last is not None and us - last[0] <= valid_us:
-                total += last[1] * unit * (days / last[2] if last[2] > 0 else 1.0)
+            if last is not None:
+                dated = last[2] > 0  # NaN: the bill names no period
+                valid_days = max(valid, int(last[2]) + grace) if dated else valid
+                if us - last[0] <= valid_days * DAY_US:
+                    total += last[1] * unit * (days / last[2] if dated else 1.0)
             return total
 
         return value

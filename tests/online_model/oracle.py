@@ -112,8 +112,11 @@ class Oracle:
 
     def observed(self, name: str, watermark: int) -> float:
         """Days since the start of the life or the activation, whichever is later."""
-        sheet = _Sheet(self.spec, self.customers[name], watermark)
-        return max(watermark - sheet.start, 0) / DAY
+        return max(watermark - self.start(name), 0) / DAY
+
+    def start(self, name: str) -> float:
+        """The start of the life or the activation, whichever is later, us."""
+        return _Sheet(self.spec, self.customers[name], 0).start
 
 
 def first_watermark(times: Sequence[int]) -> float:
@@ -134,10 +137,14 @@ def _refusal(customer: Customer, event: Event) -> str | None:
     if customer.status in {"closed", "forget"}:
         customer.consent = (-math.inf, None)
     if customer.status == "withdrawn" and event["type"] not in {"closed", "forget"}:
-        back = event["type"] == "profile" and event.get("consent_profiling", False) is not False
-        if not back or event["us"] // 1_000_000 < customer.consent[0]:
+        said = event["us"] // 1_000_000
+        speaks = event["type"] == "profile" and "consent_profiling" in event
+        if not speaks or said < customer.consent[0]:
             return "consent"
-        customer.cut = customer.consent[0] * 1_000_000
+        if event["consent_profiling"] is False:
+            customer.consent = (said, False)
+            return "consent"
+        customer.cut = event["us"] - 1
     return None
 
 
@@ -192,13 +199,17 @@ class _Sheet:
         return all(facts[name] == value for name, value in wanted.items() if name in facts)
 
     def inside(self, f: Feature, events: Sequence[str], where: Filter) -> list[Event]:
-        """Events in the buckets of the window."""
+        """Events in the buckets of the window, none of which is before that of the start."""
         length, n = _bucket(f)
         now = self.watermark // DAY // length
+        begun = self.start // DAY // length
         return [
             e
             for e in self.customer.events
-            if kind_of(e) in events and now - n < e["us"] // DAY // length <= now and self.holds(e, where)
+            if kind_of(e) in events
+            and now - n < e["us"] // DAY // length <= now
+            and e["us"] // DAY // length >= begun
+            and self.holds(e, where)
         ]
 
     def count(self, f: Feature, events: Sequence[str], where: Filter) -> int:
@@ -211,7 +222,8 @@ class _Sheet:
             return 1.0
         length, n = _bucket(f)
         opens = (self.watermark // DAY // length - n + 1) * length * DAY
-        return n * length / max((self.watermark - max(opens, self.start)) / DAY, 1.0)
+        counted = self.start // (length * DAY) * (length * DAY)
+        return n * length / max((self.watermark - max(opens, counted, self.customer.begun)) / DAY, 1.0)
 
     def newest(self, f: Feature, events: Sequence[str], where: Filter) -> Event | None:
         """Newest event, the later record of equals."""
@@ -285,14 +297,16 @@ class _Sheet:
         total = sum(parts) / 100 * self.exposure(f)
         bills = [e for e in self.customer.events if e["type"] == "invoice" and e["amount"] >= 0]
         bill = max(bills, key=lambda e: int(e["us"]), default=None)
-        if bill is not None and self.watermark - bill["us"] <= self.spec.bill_valid_days * DAY:
-            days = _bucket(f)[0] * _bucket(f)[1]
-            period = (
-                (date.fromisoformat(bill["period_end"]) - date.fromisoformat(bill["period_start"])).days
-                if "period_end" in bill
-                else days
-            )
-            total += bill["amount"] * days / period
+        if bill is not None:
+            days = period = _bucket(f)[0] * _bucket(f)[1]
+            counts = self.spec.bill_valid_days
+            if "period_end" in bill:
+                first, end = (date.fromisoformat(bill[f"period_{name}"]) for name in ("start", "end"))
+                period = (end - first).days
+                # A bill of 31 days counts `bill_valid_days`; what that is beyond its period is everybody's.
+                counts = max(counts, period, period + counts - 31)
+            if self.watermark - bill["us"] <= counts * DAY:
+                total += bill["amount"] * days / period
         return float(total)
 
     def _tenure(self, f: Feature, _: float) -> float:

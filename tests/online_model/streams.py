@@ -137,6 +137,9 @@ def ids_of(*names: bytes) -> StringColumn:
     return StringColumn.from_bytes(names)
 
 
+#: Ends of billed periods that begin with the year; activations before and in the weeks that tests play in.
+ENDS = ("2026-02-01", "2026-01-16", "2026-04-01", "2027-01-01")
+SOON = ("2026-03-09", "2026-03-21", "2026-05-05")
 SERVICES = ("tv", "music", "Cloud", "roaming_pass", "carrier-pigeon")
 
 
@@ -151,7 +154,7 @@ def random_event(rng: random.Random, kind: str, us: int, customer: str, number: 
     elif kind == "invoice":
         event |= {"amount": round(rng.uniform(-10, 90), 2), "currency": "EUR"}
         if rng.random() < 0.7:
-            event |= {"period_start": "2026-01-01", "period_end": rng.choice(["2026-02-01", "2026-01-16"])}
+            event |= {"period_start": "2026-01-01", "period_end": rng.choice(ENDS)}
     elif kind == "payment":
         event |= {"amount": round(rng.uniform(1, 90), 2), "currency": "EUR", "days_late": rng.randrange(40)}
     elif kind == "topup":
@@ -176,7 +179,7 @@ def _usage(rng: random.Random, kind: str, sign: int) -> Event:
 
 def _profile(rng: random.Random) -> Event:
     choices: Event = {
-        "activated_on": ["2024-03-31", "2025-12-15", "2026-01-31"],
+        "activated_on": ["2024-03-31", "2025-12-15", "2026-01-31", *SOON],
         "age": [17, 54],
         "income": [12_345.0, 98_765.5],
         "gender": ["female", "male", "other"],

@@ -39,10 +39,10 @@ def both(
     rows: Rows, watermark: int, channels: Channels, limits: Limits, kept: Int64Array, walked: Int64Array
 ) -> None:
     """Kept sums of row 0 and the same bucket by bucket."""
-    sum_channels(rows, 0, watermark, channels, limits, kept)
+    sum_channels(rows, 0, (NO_BUCKET, watermark), channels, limits, kept)
     for k in range(len(kept)):
         now = watermark // DAY // 7 if k >= channels.first[2] else watermark // DAY
-        walked[k] = walk_channel(rows, 0, k, now, channels, limits)
+        walked[k] = walk_channel(rows, 0, k, (NO_BUCKET, now), channels, limits)
 
 
 def feed(store: RowStore, plan: FeaturePlan, log: Log, events: list[Event]) -> int:

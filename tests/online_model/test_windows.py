@@ -204,9 +204,10 @@ def test_priors_are_the_shares_of_the_population() -> None:
     j = DEFAULT.columns.name.index("voice_share_28d")
     inside = [
         event
-        for customer in run.oracle.customers.values()
+        for name, customer in run.oracle.customers.items()
         for event in customer.events
         if event["type"] in {"data", "voice", "sms"} and event["us"] <= run.watermark // DAY * DAY + DAY
+        if event["us"] // DAY >= run.oracle.start(name) // DAY
     ]
     inside = [event for event in inside if event["us"] // DAY > run.watermark // DAY - 28]
     voice = sum(event["type"] == "voice" for event in inside)
