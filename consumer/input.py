@@ -112,6 +112,11 @@ class Input:
         """Partitions assigned to this process."""
         return frozenset(self._owned)
 
+    @property
+    def live(self) -> frozenset[int]:
+        """Partitions that are read."""
+        return frozenset(partition for partition, _ in self._next)
+
     def is_wanted(self, partition: int) -> bool:
         """Whether a restore of `partition` still makes sense: it was neither lost nor lost and given back."""
         return partition in self._owned and partition not in self._changed.assigned
