@@ -5,8 +5,8 @@ there and can be trusted the input is applied again up to it, silently:
 
     kept memory      of a partition that was revoked a moment ago
     a snapshot       complete, undamaged, of this specification and no newer than the audit log
-    the whole input  otherwise; where old changes are gone, segments come from the current topic and what
-                     drivers compare with is forgotten
+    the whole input  if it is whole, or if there are no snapshots at all; where old changes are gone, segments
+                     come from the current topic and what drivers compare with is forgotten
     nothing          if there is no audit record, snapshot, output or committed offset: a fresh partition
 
 Decisions are differences against what was published, so nothing is published twice.
@@ -17,38 +17,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, cast
+from typing import NoReturn
 
 import numpy as np
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, KafkaException
 
 from consumer.core import Core
 from consumer.errors import BrokerUnreachable, SegmenterError, StateUnknown
 from consumer.failpoints import failpoint
 from consumer.log_reader import LogReader
 from consumer.restore.kept import KeptStates, Source
+from consumer.restore.published import read_published
 from consumer.restore.reapply import Commits, Reapplication
-from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
+from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, refused_offsets
 from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.topics import TopicNames
 from online_model.active_model import ActiveModel
-from online_model.flaps import segment_left
 from online_model.intake import Intake
 from online_model.model import Model
 from online_model.partition import PartitionState
-from online_model.rows import NEVER, SEGMENT_NONE
+from online_model.rows import NEVER
 from online_model.scan import Progress, Scan
 from online_model.state_columns import Extent, finish_load
-from schemas.batch import StringColumn
 from schemas.internal import AuditRecord
-from schemas.outbox import Change, decode_change, decode_current
-from schemas.times import parse_time
 
 _log = structlog.get_logger("restore")
-
-#: Keys looked up at once.
-_BLOCK: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +62,6 @@ class Restored:
 
 class RestoreCancelled(Exception):
     """The partition is not wanted any more."""
-
-
-class _Published(NamedTuple):
-    """What is known of a customer from the output; `current`: from the current topic."""
-
-    seq: int
-    segment: int
-    previous: int
-    since_us: int
-    provisional: bool
-    effective_us: int
-    current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +163,8 @@ class Restorer:
             self._core.engine.add_partition(partition, kept.state)
             yield kept
         too_old = None
-        for number in self._numbers(partition):
+        numbers = self._numbers(partition)
+        for number in numbers or []:
             if number == 0:  # of before the first commit, and empty: the whole input is as good
                 continue
             if number > audit.n:
@@ -201,6 +184,8 @@ class Restorer:
                 "give them a retention far above snapshots.interval_s; to accept the gap, move the snapshots "
                 f"of this partition away from {self._store.uri} and restart",
             )
+        if any(low) and (numbers is None or any(numbers)):
+            self._refuse_gap(partition, numbers)
         for topic, first in zip(self._names.inputs, low, strict=True):
             if audit.from_offsets[topic] < first:
                 _log.warning(
@@ -213,12 +198,23 @@ class Restorer:
         end = [audit.to_offsets[topic] for topic in self._names.inputs]
         return all(a >= b or a >= c for a, b, c in zip(first, low, end, strict=True))
 
-    def _numbers(self, partition: int) -> list[int]:
+    def _refuse_gap(self, partition: int, numbers: list[int] | None) -> NoReturn:
+        """Raises `StateUnknown`: what snapshots must hold is no longer in the input, and none can be used."""
+        found = "cannot be listed" if numbers is None else f"from n={numbers[0]} down cannot be used"
+        raise StateUnknown(
+            f"partition {partition} cannot be restored: its snapshots {found} (see the warnings before this) "
+            "and the input topics no longer go back to the first records",
+            "restart when the store of snapshots answers; to accept the gap, move the snapshots of this "
+            "partition away from there and restart: 'Recover from lost snapshots' in the runbook",
+        )
+
+    def _numbers(self, partition: int) -> list[int] | None:
+        """Commits of the snapshots, newest first; None, with a warning, if they cannot be listed."""
         try:
             return self._store.numbers(partition)
         except OSError as error:
             _log.warning("snapshots cannot be listed", uri=self._store.uri, problem=str(error))
-            return []
+            return None
 
     def _snapshot(self, partition: int, number: int) -> Source | None:
         """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
@@ -257,7 +253,7 @@ class Restorer:
         again.run(log, source.first, lambda left: self._around.progress(partition, left))
         failpoint("restore.replayed")
         if not is_whole:
-            self._read_published(log, source.state)
+            read_published(log, names, source.state)
         failpoint("restore.published")
         source.state.extents = None
 
@@ -296,7 +292,7 @@ class Restorer:
             for topic in (self._names.current, self._names.changes)
             if log.bounds(topic, partition)[0] > 0 or next(log.all_of(topic, partition), None) is not None
         ]
-        snapshots = any(self._numbers(partition))  # number 0 follows no commit
+        snapshots = any(self._numbers(partition) or [])  # number 0 follows no commit
         if outputs or snapshots or self._around.has_committed(partition):
             found = "a snapshot" if snapshots else "committed offsets"
             found = f"records in {outputs[0]}" if outputs else found
@@ -305,34 +301,6 @@ class Restorer:
                 f"restore {self._names.audit} from a backup, "
                 "or start a new group (app.name) with new output topics (topics.prefix)",
             )
-
-    # -- published segments --------------------------------------------------------------------
-
-    def _read_published(self, log: LogReader, state: PartitionState) -> None:
-        """The published segment of every customer, and `seq` also of those that have left.
-
-        An erased customer's numbering starts again, so what was published before the erasure counts
-        nothing.
-        """
-        latest: dict[bytes, _Published] = {}
-        for message in log.all_of(self._names.changes, state.number):
-            change = decode_change(_value(message))
-            latest[_key(message)] = _published(change, change.effective_at, current=False)
-        for message in log.all_of(self._names.current, state.number):
-            key = _key(message)
-            if message.value() is None:
-                gone = latest.get(key)
-                if gone is not None and (gone.current or gone.segment != SEGMENT_NONE):
-                    del latest[key]  # erased: an exit would be the last change
-                continue
-            record = decode_current(_value(message))
-            known = latest.get(key)
-            if known is None or known.seq <= record.seq:
-                latest[key] = _published(record, record.since, current=True)
-        kept = [key for key, item in latest.items() if not state.is_erased(key, item.effective_us)]
-        for first in range(0, len(kept), _BLOCK):
-            keys = kept[first : first + _BLOCK]
-            _place(state, keys, [latest[key] for key in keys])
 
 
 class _Watch:
@@ -354,43 +322,3 @@ def _intake_at(watermark_us: int) -> Intake:
     intake = Intake()
     intake.watermark_us = watermark_us
     return intake
-
-
-def _published(record: Change, since: str, *, current: bool) -> _Published:
-    return _Published(
-        record.seq,
-        number_of(record.segment),
-        number_of(record.previous_segment),
-        parse_time(since) or 0,
-        record.provisional,
-        parse_time(record.effective_at) or 0,
-        current,
-    )
-
-
-def _place(state: PartitionState, keys: list[bytes], items: list[_Published]) -> None:
-    """Writes what was published into the rows; exits keep their number for the next life."""
-    known = state.index.n
-    rows = state.index.rows_of(StringColumn.from_bytes(keys), np.arange(len(keys), dtype=np.int64))
-    state.store.reserve(state.index.n)
-    if state.index.n > known:
-        _log.warning(
-            "customers with a segment but without input", partition=state.number, n=state.index.n - known
-        )
-    ours = np.flatnonzero(rows >= 0)  # below: of another partition count
-    hot, at = state.store.rows.hot, rows[ours]
-    segment = np.array([item.segment for item in items], np.int16)[ours]
-    previous = np.array([item.previous for item in items], np.int16)[ours]
-    hot["seq"][at] = np.array([item.seq for item in items], np.int32)[ours]
-    hot["segment"][at] = segment
-    state.store.rows.left[at] = segment_left(previous, segment)
-    hot["since"][at] = np.array([item.since_us for item in items], np.int64)[ours]
-    hot["provisional"][at] = np.array([item.provisional for item in items], np.uint8)[ours]
-
-
-def _key(message: Message) -> bytes:
-    return cast("bytes", message.key())
-
-
-def _value(message: Message) -> bytes:
-    return cast("bytes", message.value())
