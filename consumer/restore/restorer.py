@@ -33,7 +33,6 @@ from consumer.restore.reapply import Commits, Reapplication
 from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, refused_offsets
 from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.topics import TopicNames
-from online_model.active_model import ActiveModel
 from online_model.intake import Intake
 from online_model.model import Model
 from online_model.partition import PartitionState
@@ -269,18 +268,12 @@ class Restorer:
         for topic, frontier in zip(inputs, state.intake.frontiers, strict=True):
             newest, applied = audit.frontiers[topic]
             frontier.resume((NEVER if newest is None else newest, NEVER if applied is None else applied))
-        active, scan = state.active, audit.scan
-        if scan is None or active is None:
+        if audit.scan is None or state.active is None:
             return
+        scan, decided = audit.scan, audit.model_version
+        before = audit.previous_version if state.active.model.version == decided else decided
         at = Progress(scan.id, scan.hi, scan.learns, scan.unseen)
-        if active.model.version == audit.model_version:
-            state.scan.resume(at, active.model.k, self._core.plan.columns.n)
-            previous = self._around.model(audit.previous_version)
-            if previous is not None:
-                state.previous = ActiveModel.of(previous, self._core.plan.columns)
-        elif not active.model.is_new_fit:
-            # A model promoted since then starts a pass of its own.
-            state.scan.begin_again(at)
+        self._core.engine.resume(state, at, decided, self._around.model(before))
 
     def _require_fresh(self, log: LogReader, partition: int) -> None:
         """Without audit there must be no output and no commit either; otherwise something was lost.
