@@ -30,7 +30,7 @@ from consumer.log_reader import LogReader
 from consumer.restore.kept import KeptStates, Source
 from consumer.restore.published import read_published
 from consumer.restore.reapply import Commits, Reapplication
-from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, refused_offsets
+from consumer.restore.tail import Incomplete, Tail, last_audit
 from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.topics import TopicNames
 from online_model.intake import Intake
@@ -68,8 +68,9 @@ class Surroundings:
     """What a restore asks of the process around it.
 
     `make_reader` is told whether to see committed records only; `has_committed` whether the group has
-    ever committed an offset of a partition; `progress` is told (partition, records still to be applied) now
-    and then, and raises `RestoreCancelled` if the partition is not wanted any more; `model`: a version.
+    ever committed an offset of a partition; `progress` is told (partition, records still to be applied) with
+    every chunk that is read, of whatever topic, and while one is waited for, and raises `RestoreCancelled` if
+    the partition is not wanted any more; `model`: a version.
     """
 
     make_reader: Callable[[bool], Consumer]
@@ -89,6 +90,7 @@ class Restorer:
         self._store = store
         self._kept = kept
         self._around = around
+        self._left = 0
         engine = core.engine
         self._loader = SnapshotLoader(store, engine.empty_state, core.plan.spec.hash, names.inputs)
 
@@ -106,8 +108,13 @@ class Restorer:
         Raises `StateUnknown`, `BrokerUnreachable` or `RestoreCancelled`; the partition must then not be
         worked on, and is not in the engine.
         """
+        self._left = 0
+
+        def heard() -> None:
+            self._around.progress(partition, self._left)
+
         try:
-            with LogReader(self._around.make_reader) as log:
+            with LogReader(self._around.make_reader, heard) as log:
                 return self._restore(log, partition)
         except KafkaException as exception:
             self._core.engine.drop_partition(partition)
@@ -237,24 +244,30 @@ class Restorer:
 
     def _bring_up(self, log: LogReader, source: Source, audit: AuditRecord) -> None:
         """Applies what was committed after the source's commit."""
-        names, partition, inputs = self._names, source.state.number, self._names.inputs
+        names, partition = self._names, source.state.number
+        end = [audit.to_offsets[topic] for topic in names.inputs]
+        self._tell(partition, sum(max(last - at, 0) for last, at in zip(end, source.first, strict=True)))
         is_whole = True
         try:
-            commits = Commits.of(Tail.read(log, names, partition, source.n), inputs)
+            tail = Tail.read(log, names, partition, source.n)
         except Incomplete as problem:
             if source.name != "input":
                 raise
             _log.warning("not everything published is still there", partition=partition, problem=str(problem))
             is_whole = False
-            refused = refused_offsets(list(log.all_of(names.dlq, partition)), inputs)
-            commits = Commits.without_changes(audits_after(log, names.audit, partition, 0), inputs, refused)
-        again = Reapplication(self._core, inputs, source.state, commits, self._priors)
-        again.run(log, source.first, lambda left: self._around.progress(partition, left))
+            tail = Tail.without_changes(log, names, partition)
+        again = Reapplication(self._core, names.inputs, source.state, Commits.of(tail), self._priors)
+        again.run(log, source.first, lambda left: self._tell(partition, left))
         failpoint("restore.replayed")
         if not is_whole:
             read_published(log, names, source.state)
         failpoint("restore.published")
         source.state.extents = None
+
+    def _tell(self, partition: int, left: int) -> None:
+        """So many records are still to be applied."""
+        self._left = left
+        self._around.progress(partition, left)
 
     def _priors(self, version: int) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
         model = self._around.model(version)
