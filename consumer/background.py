@@ -10,8 +10,8 @@ from consumer.errors import StateUnknown
 
 T = TypeVar("T")
 
-#: A call that lasts longer hangs inside the client: a commit, its abort and a second attempt take 23 s at
-#: most, but librdkafka 2.15 holds `send_offsets_to_transaction` beyond its timeout after a lost connection.
+#: A call that lasts longer is not waited for. Commits have a limit of their own, `transaction.CALL_LIMIT_S`:
+#: librdkafka 2.15 holds `send_offsets_to_transaction` beyond its timeout after a lost connection.
 LIMIT_S: Final = 25.0
 
 

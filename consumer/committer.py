@@ -15,7 +15,7 @@ from consumer.background import Background
 from consumer.errors import TransactionAborted
 from consumer.failpoints import failpoint
 from consumer.output import Payload
-from consumer.transaction import CommitTimes, TransactionalOutput
+from consumer.transaction import CALL_LIMIT_S, CommitTimes, TransactionalOutput
 
 _log = structlog.get_logger("commit")
 
@@ -38,7 +38,7 @@ class Committer:
         self._output = output
         self._group_metadata = group_metadata
         self._on_abort = on_abort
-        self._background: Background[CommitTimes] = Background("commit")
+        self._background: Background[CommitTimes] = Background("commit", CALL_LIMIT_S)
 
     def start(self, payload: Payload) -> None:
         """Begins to write and commit `payload`. `finish` must have been called for the one before."""

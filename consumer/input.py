@@ -120,6 +120,11 @@ class Input:
         """Whether the group has answered since the last revocation and has no partition for this process."""
         return self._answered and not self._owned
 
+    @property
+    def live(self) -> frozenset[int]:
+        """Partitions that are read."""
+        return frozenset(partition for partition, _ in self._next)
+
     def is_wanted(self, partition: int) -> bool:
         """Whether a restore of `partition` still makes sense: it was neither lost nor lost and given back."""
         return partition in self._owned and partition not in self._changed.assigned

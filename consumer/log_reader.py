@@ -32,10 +32,14 @@ class LogReader:
 
     `make_reader` is told whether to see committed records only. Ends are asked of the one that sees
     all: the markers of a commit are written after it is confirmed, so the end of what is committed
-    may come too early. Methods raise `BrokerUnreachable` or `StateUnknown`.
+    may come too early. Methods raise `BrokerUnreachable` or `StateUnknown`, and what `heard` raises, which
+    is called with every chunk and while one is waited for: whoever reads for long must show that they live.
     """
 
-    def __init__(self, make_reader: Callable[[bool], Consumer]) -> None:
+    def __init__(
+        self, make_reader: Callable[[bool], Consumer], heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._heard = heard
         self._committed = make_reader(True)
         self._knows_topics = False
         self._all = make_reader(False)
@@ -80,6 +84,7 @@ class LogReader:
                 position[place] = max(position[place], offset)
                 if position[place] >= end:
                     waiting.discard(place)
+            self._heard()
             if chunk:
                 yield chunk
                 stall, warn = Deadline(STALL_S), Deadline(_WARN_S)

@@ -48,6 +48,12 @@ SLOW_STEP_S: Final = 0.4
 COMMIT_TIMEOUT_S: Final = 9.0
 ABORT_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 30.0
+#: From the beginning of a transaction on, attempts that were aborted included, the producer may be replaced
+#: for so long. An outage that lasts longer ends the process.
+REBUILD_TIMEOUT_S: Final = 22.0
+#: So a payload is committed, or aborted for the second time, after this at most. Two seconds are for what is
+#: between the calls. A clean stop adds an abort; supervisors grant 45 s, and a loop is stuck after 60.
+CALL_LIMIT_S: Final = REBUILD_TIMEOUT_S + COMMIT_TIMEOUT_S + ABORT_TIMEOUT_S + 2.0
 
 _FULL_QUEUE_WAIT_S: Final = 0.05
 
@@ -96,6 +102,7 @@ class TransactionalOutput:
         self._monotonic = monotonic
         self._producer: TransactionalProducer | None = None
         self._state = State.NEW
+        self._rebuilding: Deadline | None = None  # of the payload under way
         self._suspicion = ""  # why the producer must be replaced after the open transaction
         self.rebuilds: dict[str, int] = {"slow": 0, "error": 0, "disconnected": 0}
 
@@ -123,8 +130,9 @@ class TransactionalOutput:
     ) -> None:
         """Add one record to the transaction, beginning one if none is open.
 
-        Blocks while the queue is full. Raises `TransactionAborted`, or `DataError` if the record is too
-        large for Kafka. Delivery errors surface at `commit`.
+        Blocks while the queue is full. Raises `TransactionAborted`, `BrokerUnreachable` if no broker answers
+        a producer that takes the place of another, or `DataError` if the record is too large for Kafka.
+        Delivery errors surface at `commit`.
         """
         self.produce_many(topic, partition, (key,), (value,), None if headers is None else (headers,))
 
@@ -197,6 +205,7 @@ class TransactionalOutput:
         self._in_transaction(end, deadline, "the commit", Reaction.EXIT)
         ended = self._monotonic()
         times = CommitTimes(flushed - started, sent - flushed, ended - sent)
+        self._rebuilding = None
         if max(times.offsets_s, times.end_s) >= SLOW_STEP_S:
             self._suspect("slow")
         self._leave_transaction()
@@ -242,10 +251,13 @@ class TransactionalOutput:
 
     def _begin(self) -> None:
         self.serve()  # an error that waits to be told counts before the transaction, not in it
+        deadline = self._rebuilding = self._rebuilding or Deadline(REBUILD_TIMEOUT_S, self._monotonic)
         if self._state is State.STALE:
             self._producer = None  # destroyed here: its queue is empty or abandoned
             failpoint("producer.rebuild")
-            self._connect(Deadline(START_TIMEOUT_S, self._monotonic))
+            if deadline.expired:
+                self._give_up("the time for it is over")
+            self._connect(deadline)
             failpoint("producer.started")
         self._require(State.IDLE)
         assert self._producer is not None
@@ -281,14 +293,17 @@ class TransactionalOutput:
                 if reaction_to(error) is not Reaction.AGAIN:
                     self._die(error, "starting the producer")
                 if deadline.expired:
-                    self._state = State.DEAD
-                    raise BrokerUnreachable(
-                        f"no transaction coordinator answered for {self._name!r}: {error.str()}",
-                        "check kafka.bootstrap and that the brokers are up; 'segmenter doctor' tells more",
-                    ) from exception
+                    self._give_up(error.str())
         self._suspicion = ""
         self._producer = producer
         self._state = State.IDLE
+
+    def _give_up(self, problem: str) -> NoReturn:
+        self._state = State.DEAD
+        raise BrokerUnreachable(
+            f"no transaction coordinator answered for {self._name!r}: {problem}",
+            "check kafka.bootstrap and that the brokers are up; 'segmenter doctor' tells more",
+        )
 
     def _in_transaction(self, call: Callable[[], T], deadline: Deadline, what: str, when_late: Reaction) -> T:
         """Make a transactional call until it succeeds; `when_late`: reaction at the deadline."""

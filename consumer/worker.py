@@ -90,7 +90,7 @@ class Worker:
     One turn (`run_once`):
 
     1. poll records until the next commit is due
-    2. act on rebalances: drop what was lost, restore what was gained
+    2. act on rebalances until there is none left: drop what was lost, restore what was gained
     3. adopt model versions that have become visible; let a part of a snapshot be copied, if one is due
     4. decode and apply the records, decide changes
     5. wait for the commit of the turn before, and begin that of this one: everything it made visible and
@@ -128,7 +128,9 @@ class Worker:
         p = self._parts
         laps = Laps()
         raw, positions = self._read(laps)
-        if changed := p.inputs.take_changes():
+        # A restore polls the group: what it began with may be lost by its end. Until nothing is left to act
+        # on, nothing is decided; and nothing polls the group from here to the hand-over.
+        while changed := p.inputs.take_changes():
             self.finish()
             self._follow_rebalance(changed)
         for model in p.models.poll():
@@ -217,11 +219,13 @@ class Worker:
             p.health.wait_for({"restore": f"partition {partition} ({done} of {len(assigned)} done)"})
             if self._stopping:
                 return
+            if not p.inputs.is_wanted(partition):
+                continue  # the next round hears of its loss
             try:
                 restored = p.restorer.restore(partition)
             except RestoreCancelled:
                 _log.info("restore given up", partition=partition)
-                continue  # the next turn hears of its loss, or the process stops
+                continue  # likewise, or the process stops
             p.payloads.commits[partition] = restored.commits
             p.recorder.restored(partition, restored)
             offsets |= restored.offsets
@@ -232,7 +236,7 @@ class Worker:
         p.snapshots.follow(p.core.engine.partitions, replayed)
         p.recorder.live()
         give_back()
-        _log.info("partitions live", partitions=sorted(p.inputs.owned))
+        _log.info("partitions live", partitions=sorted(p.inputs.live))
 
     def _give_up(self, partition: int) -> None:
         """Another member may work on the partition now; its state is kept for a quick return."""

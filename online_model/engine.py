@@ -144,6 +144,24 @@ class Engine:
         self.partitions[number] = state
         return state
 
+    def resume(self, state: PartitionState, at: Progress, version: int, before: Model | None) -> None:
+        """Takes up a restored `state` whose scan stood `at` some point when `version` decided.
+
+        `before`: what decided before its present version does (None: not known). Where versions have come
+        since, a partition that was never away would have changed over to them: a promotion among them,
+        whatever came after it, has everybody looked at again, and what moves then moves because of it.
+        """
+        assert state.active is not None
+        active, n_columns = state.active.model, self.plan.columns.n
+        if before is not None:
+            state.previous = ActiveModel.of(before, self.plan.columns)
+        if active.version == version:
+            state.scan.resume(at, active.k, n_columns)
+        elif version < self._calibrated and state.watermark_us != NEVER:
+            state.scan.restart(state.watermark_us, active.k, n_columns)
+        else:
+            state.scan.begin_again(at)
+
     def drop_partition(self, number: int) -> None:
         """Forgets the state of a partition that is no longer owned."""
         self.partitions.pop(number, None)

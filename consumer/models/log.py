@@ -38,7 +38,7 @@ from consumer.kafka_clients import (
 )
 from consumer.models.versions import Versions
 from consumer.topics import TopicNames
-from consumer.transaction import TransactionalOutput
+from consumer.transaction import CALL_LIMIT_S, TransactionalOutput
 from online_model.coordinator import Coordinator
 from online_model.model import Model, ModelError
 from online_model.model_head import Version
@@ -174,7 +174,7 @@ class CoordinatorProcess:
         self._commands: dict[int, CommandRecord] = {}
         self._consumer = consumer
         self._member = self._assigned = self._owner = False
-        self._publishing: Background[None] = Background("publish")
+        self._publishing: Background[None] = Background("publish", CALL_LIMIT_S)
         self._consumer.subscribe(
             [names.deltas], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )

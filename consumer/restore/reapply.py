@@ -22,12 +22,11 @@ from confluent_kafka import Message
 from consumer.core import Core
 from consumer.failpoints import failpoint
 from consumer.log_reader import LogReader, Ranges
-from consumer.restore.tail import Tail
+from consumer.restore.tail import Changes, Tail
 from online_model.partition import PartitionState
 from online_model.poll import Poll
 from online_model.rebuild import Moment, Published, apply_again, publish_again
 from schemas.batch import Topic
-from schemas.internal import AuditRecord
 from schemas.records import RawRecords
 
 #: What the text of an event that ends a life, or lets one end, contains.
@@ -48,58 +47,35 @@ Priors = Callable[[int], npt.NDArray[np.float64] | None]
 class Commits:
     """Commits to apply again, in order.
 
-    Numbers int64[m], next offsets int64[m, 3], watermarks and model versions int64[m]; `published`: where
-    known, what each published; `refused`: offsets per input topic to leave out.
+    Numbers int64[m], next offsets int64[m, 3], watermarks and model versions int64[m]; `published`: what
+    each published, None where that is read elsewhere; `refused`: offsets per input topic to leave out,
+    ascending.
     """
 
     n: npt.NDArray[np.int64]
     to: npt.NDArray[np.int64]
     watermark_us: npt.NDArray[np.int64]
     model_version: npt.NDArray[np.int64]
-    published: list[Published | None]
-    refused: list[list[int]]
+    published: Changes | None
+    refused: list[npt.NDArray[np.int64]]
 
     @classmethod
-    def of(cls, tail: Tail, inputs: tuple[str, ...]) -> Commits:
+    def of(cls, tail: Tail) -> Commits:
         """The commits of `tail`."""
-        return cls._made(tail.audits, inputs, tail.published, tail.refused)
+        a = tail.audits
+        return cls(a.n, a.to, a.watermark_us, a.model_version, tail.changes, tail.refused)
 
-    @classmethod
-    def without_changes(
-        cls, audits: list[AuditRecord], inputs: tuple[str, ...], refused: list[list[int]]
-    ) -> Commits:
-        """Commits whose changes are read elsewhere; some may be missing."""
-        return cls._made(audits, inputs, [None] * len(audits), refused)
-
-    @classmethod
-    def _made(
-        cls,
-        audits: list[AuditRecord],
-        inputs: tuple[str, ...],
-        published: list[Published | None],
-        refused: list[list[int]],
-    ) -> Commits:
-        numbers, to, watermark, version = array("q"), array("q"), array("q"), array("q")
-        for audit in audits:
-            numbers.append(audit.n)
-            to.extend(audit.to_offsets[topic] for topic in inputs)
-            watermark.append(audit.watermark_us)
-            version.append(audit.model_version)
-        columns = [np.array(column, np.int64) for column in (numbers, watermark, version)]
-        offsets = np.array(to, np.int64).reshape(-1, len(inputs))
-        return cls(columns[0], offsets, columns[1], columns[2], published, refused)
-
-    def cuts(self, offsets: list[int]) -> npt.NDArray[np.intp]:
+    def cuts(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Commits that a group may end with: those that published, and the last one.
 
         Those that hold `offsets` of the customer topic, and those before them, are as `alone` says.
         """
-        said = np.array([i for i, changes in enumerate(self.published) if changes is not None], np.intp)
+        said = np.empty(0, np.intp) if self.published is None else self.published.commits
         return np.unique(np.concatenate([self.alone(offsets), said, [len(self.to) - 1]])).astype(np.intp)
 
-    def alone(self, offsets: list[int]) -> npt.NDArray[np.intp]:
+    def alone(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Commits that a group must end with: those that hold `offsets`, and those before them."""
-        at = np.searchsorted(self.to[:, Topic.CUSTOMER], np.array(offsets, np.int64), side="right")
+        at = np.searchsorted(self.to[:, Topic.CUSTOMER], offsets, side="right")
         cuts = np.unique(np.concatenate([at - 1, at]))
         return cuts[(cuts >= 0) & (cuts < len(self.to))].astype(np.intp)
 
@@ -147,7 +123,6 @@ class Reapplication:
         self._state = state
         self._commits = commits
         self._priors = priors
-        self._refused = [np.array(sorted(offsets), np.int64) for offsets in commits.refused]
         self._ahead: list[deque[Message]] = [deque() for _ in inputs]
         self._group = _Group()
 
@@ -157,7 +132,8 @@ class Reapplication:
             return
         end = self._commits.to[-1].tolist()
         ends = self._ends_of_lives(log, self._ranges(first, end))
-        cuts, alone = self._commits.cuts(ends), set(self._commits.alone(ends).tolist())
+        cuts = self._commits.cuts(ends)
+        alone = np.isin(cuts, self._commits.alone(ends))
         position, at = list(first), 0
         for last in self._stretches(first, cuts):
             to = self._commits.to[cuts[last]].tolist()
@@ -170,7 +146,7 @@ class Reapplication:
                     position = np.maximum(position, to).tolist()
                 while at <= last and self._is_read(position, int(cuts[at])):
                     self._take(int(cuts[at]))
-                    if int(cuts[at]) in alone:
+                    if alone[at]:
                         self._apply()
                     at += 1
                 failpoint("restore.replay")
@@ -195,15 +171,12 @@ class Reapplication:
         cut = self._commits.to[index].tolist()
         return all(place >= last for place, last in zip(position, cut, strict=True))
 
-    def _ends_of_lives(self, log: LogReader, ranges: Ranges) -> list[int]:
+    def _ends_of_lives(self, log: LogReader, ranges: Ranges) -> npt.NDArray[np.int64]:
         """Offsets of the customer topic whose records may end a life, or depend on the watermark."""
-        place = (self._inputs[Topic.CUSTOMER], self._state.number)
-        return [
-            int(message.offset() or 0)
-            for chunk in log.chunks({place: ranges[place]})
-            for message in chunk
-            if _stands_alone(message.value() or b"")
-        ]
+        place, found = (self._inputs[Topic.CUSTOMER], self._state.number), array("q")
+        for chunk in log.chunks({place: ranges[place]}):
+            found.extend(int(m.offset() or 0) for m in chunk if _stands_alone(m.value() or b""))
+        return np.array(found, np.int64)
 
     def _take(self, index: int) -> None:
         """Takes what has been read up to the commit at `index` into the group."""
@@ -214,7 +187,9 @@ class Reapplication:
                 taken.append(queue.popleft())
         if not self._group.takes(taken):
             self._apply()
-        self._group.add(taken, index, self._commits.published[index])
+        changes = self._commits.published
+        published = None if changes is None else changes.of(index)
+        self._group.add(taken, index, published if published is not None and len(published.seq) else None)
 
     def _apply(self) -> None:
         """Applies the group and what its commits published; the next one begins."""
@@ -228,18 +203,17 @@ class Reapplication:
         moved = {(state.number, code): int(offset) for code, offset in enumerate(cut)}
         apply_again(state, Poll(raw, batch, rejects, moved, {}), int(commits.watermark_us[group.end]))
         for index in group.published:
-            published = commits.published[index]
-            assert published is not None
+            assert commits.published is not None
             at = Moment(int(commits.n[index]), int(commits.watermark_us[index]))
             priors = self._priors(int(commits.model_version[index]))
-            publish_again(state, at, published, self._core.plan, priors)
+            publish_again(state, at, commits.published.of(index), self._core.plan, priors)
 
     def _records(self, messages: list[Message]) -> RawRecords:
         """The records but those refused, by topic and offset."""
         topic = np.array([self._code[message.topic() or ""] for message in messages], np.uint8)
         offset = np.array([message.offset() for message in messages], np.int64)
         keep = np.ones(len(messages), np.bool_)
-        for code, refused in enumerate(self._refused):
+        for code, refused in enumerate(self._commits.refused):
             mine = topic == code
             keep[mine] = ~np.isin(offset[mine], refused)
         values = cast("list[bytes | None]", [message.value() for message in messages])

@@ -5,8 +5,8 @@ there and can be trusted the input is applied again up to it, silently:
 
     kept memory      of a partition that was revoked a moment ago
     a snapshot       complete, undamaged, of this specification and no newer than the audit log
-    the whole input  otherwise; where old changes are gone, segments come from the current topic and what
-                     drivers compare with is forgotten
+    the whole input  if it is whole, or if there are no snapshots at all; where old changes are gone, segments
+                     come from the current topic and what drivers compare with is forgotten
     nothing          if there is no audit record, snapshot, output or committed offset: a fresh partition
 
 Decisions are differences against what was published, so nothing is published twice.
@@ -17,38 +17,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, cast
+from typing import NoReturn
 
 import numpy as np
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, KafkaException
 
 from consumer.core import Core
 from consumer.errors import BrokerUnreachable, SegmenterError, StateUnknown
 from consumer.failpoints import failpoint
 from consumer.log_reader import LogReader
 from consumer.restore.kept import KeptStates, Source
+from consumer.restore.published import read_published
 from consumer.restore.reapply import Commits, Reapplication
-from consumer.restore.tail import Incomplete, Tail, audits_after, last_audit, number_of, refused_offsets
+from consumer.restore.tail import Incomplete, Tail, last_audit
 from consumer.snapshots import SnapshotLoader, SnapshotStore
 from consumer.topics import TopicNames
-from online_model.active_model import ActiveModel
-from online_model.flaps import segment_left
 from online_model.intake import Intake
 from online_model.model import Model
 from online_model.partition import PartitionState
-from online_model.rows import NEVER, SEGMENT_NONE
+from online_model.rows import NEVER
 from online_model.scan import Progress, Scan
 from online_model.state_columns import Extent, finish_load
-from schemas.batch import StringColumn
 from schemas.internal import AuditRecord
-from schemas.outbox import Change, decode_change, decode_current
-from schemas.times import parse_time
 
 _log = structlog.get_logger("restore")
-
-#: Keys looked up at once.
-_BLOCK: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +63,14 @@ class RestoreCancelled(Exception):
     """The partition is not wanted any more."""
 
 
-class _Published(NamedTuple):
-    """What is known of a customer from the output; `current`: from the current topic."""
-
-    seq: int
-    segment: int
-    previous: int
-    since_us: int
-    provisional: bool
-    effective_us: int
-    current: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a restore asks of the process around it.
 
     `make_reader` is told whether to see committed records only; `has_committed` whether the group has
-    ever committed an offset of a partition; `progress` is told (partition, records still to be applied) now
-    and then, and raises `RestoreCancelled` if the partition is not wanted any more; `model`: a version.
+    ever committed an offset of a partition; `progress` is told (partition, records still to be applied) with
+    every chunk that is read, of whatever topic, and while one is waited for, and raises `RestoreCancelled` if
+    the partition is not wanted any more; `model`: a version.
     """
 
     make_reader: Callable[[bool], Consumer]
@@ -108,6 +90,7 @@ class Restorer:
         self._store = store
         self._kept = kept
         self._around = around
+        self._left = 0
         engine = core.engine
         self._loader = SnapshotLoader(store, engine.empty_state, core.plan.spec.hash, names.inputs)
 
@@ -125,8 +108,13 @@ class Restorer:
         Raises `StateUnknown`, `BrokerUnreachable` or `RestoreCancelled`; the partition must then not be
         worked on, and is not in the engine.
         """
+        self._left = 0
+
+        def heard() -> None:
+            self._around.progress(partition, self._left)
+
         try:
-            with LogReader(self._around.make_reader) as log:
+            with LogReader(self._around.make_reader, heard) as log:
                 return self._restore(log, partition)
         except KafkaException as exception:
             self._core.engine.drop_partition(partition)
@@ -181,7 +169,8 @@ class Restorer:
             self._core.engine.add_partition(partition, kept.state)
             yield kept
         too_old = None
-        for number in self._numbers(partition):
+        numbers = self._numbers(partition)
+        for number in numbers or []:
             if number == 0:  # of before the first commit, and empty: the whole input is as good
                 continue
             if number > audit.n:
@@ -201,6 +190,8 @@ class Restorer:
                 "give them a retention far above snapshots.interval_s; to accept the gap, move the snapshots "
                 f"of this partition away from {self._store.uri} and restart",
             )
+        if any(low) and (numbers is None or any(numbers)):
+            self._refuse_gap(partition, numbers)
         for topic, first in zip(self._names.inputs, low, strict=True):
             if audit.from_offsets[topic] < first:
                 _log.warning(
@@ -213,12 +204,23 @@ class Restorer:
         end = [audit.to_offsets[topic] for topic in self._names.inputs]
         return all(a >= b or a >= c for a, b, c in zip(first, low, end, strict=True))
 
-    def _numbers(self, partition: int) -> list[int]:
+    def _refuse_gap(self, partition: int, numbers: list[int] | None) -> NoReturn:
+        """Raises `StateUnknown`: what snapshots must hold is no longer in the input, and none can be used."""
+        found = "cannot be listed" if numbers is None else f"from n={numbers[0]} down cannot be used"
+        raise StateUnknown(
+            f"partition {partition} cannot be restored: its snapshots {found} (see the warnings before this) "
+            "and the input topics no longer go back to the first records",
+            "restart when the store of snapshots answers; to accept the gap, move the snapshots of this "
+            "partition away from there and restart: 'Recover from lost snapshots' in the runbook",
+        )
+
+    def _numbers(self, partition: int) -> list[int] | None:
+        """Commits of the snapshots, newest first; None, with a warning, if they cannot be listed."""
         try:
             return self._store.numbers(partition)
         except OSError as error:
             _log.warning("snapshots cannot be listed", uri=self._store.uri, problem=str(error))
-            return []
+            return None
 
     def _snapshot(self, partition: int, number: int) -> Source | None:
         """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
@@ -242,24 +244,30 @@ class Restorer:
 
     def _bring_up(self, log: LogReader, source: Source, audit: AuditRecord) -> None:
         """Applies what was committed after the source's commit."""
-        names, partition, inputs = self._names, source.state.number, self._names.inputs
+        names, partition = self._names, source.state.number
+        end = [audit.to_offsets[topic] for topic in names.inputs]
+        self._tell(partition, sum(max(last - at, 0) for last, at in zip(end, source.first, strict=True)))
         is_whole = True
         try:
-            commits = Commits.of(Tail.read(log, names, partition, source.n), inputs)
+            tail = Tail.read(log, names, partition, source.n)
         except Incomplete as problem:
             if source.name != "input":
                 raise
             _log.warning("not everything published is still there", partition=partition, problem=str(problem))
             is_whole = False
-            refused = refused_offsets(list(log.all_of(names.dlq, partition)), inputs)
-            commits = Commits.without_changes(audits_after(log, names.audit, partition, 0), inputs, refused)
-        again = Reapplication(self._core, inputs, source.state, commits, self._priors)
-        again.run(log, source.first, lambda left: self._around.progress(partition, left))
+            tail = Tail.without_changes(log, names, partition)
+        again = Reapplication(self._core, names.inputs, source.state, Commits.of(tail), self._priors)
+        again.run(log, source.first, lambda left: self._tell(partition, left))
         failpoint("restore.replayed")
         if not is_whole:
-            self._read_published(log, source.state)
+            read_published(log, names, source.state)
         failpoint("restore.published")
         source.state.extents = None
+
+    def _tell(self, partition: int, left: int) -> None:
+        """So many records are still to be applied."""
+        self._left = left
+        self._around.progress(partition, left)
 
     def _priors(self, version: int) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
         model = self._around.model(version)
@@ -273,18 +281,12 @@ class Restorer:
         for topic, frontier in zip(inputs, state.intake.frontiers, strict=True):
             newest, applied = audit.frontiers[topic]
             frontier.resume((NEVER if newest is None else newest, NEVER if applied is None else applied))
-        active, scan = state.active, audit.scan
-        if scan is None or active is None:
+        if audit.scan is None or state.active is None:
             return
+        scan, decided = audit.scan, audit.model_version
+        before = audit.previous_version if state.active.model.version == decided else decided
         at = Progress(scan.id, scan.hi, scan.learns, scan.unseen)
-        if active.model.version == audit.model_version:
-            state.scan.resume(at, active.model.k, self._core.plan.columns.n)
-            previous = self._around.model(audit.previous_version)
-            if previous is not None:
-                state.previous = ActiveModel.of(previous, self._core.plan.columns)
-        elif not active.model.is_new_fit:
-            # A model promoted since then starts a pass of its own.
-            state.scan.begin_again(at)
+        self._core.engine.resume(state, at, decided, self._around.model(before))
 
     def _require_fresh(self, log: LogReader, partition: int) -> None:
         """Without audit there must be no output and no commit either; otherwise something was lost.
@@ -296,7 +298,7 @@ class Restorer:
             for topic in (self._names.current, self._names.changes)
             if log.bounds(topic, partition)[0] > 0 or next(log.all_of(topic, partition), None) is not None
         ]
-        snapshots = any(self._numbers(partition))  # number 0 follows no commit
+        snapshots = any(self._numbers(partition) or [])  # number 0 follows no commit
         if outputs or snapshots or self._around.has_committed(partition):
             found = "a snapshot" if snapshots else "committed offsets"
             found = f"records in {outputs[0]}" if outputs else found
@@ -305,34 +307,6 @@ class Restorer:
                 f"restore {self._names.audit} from a backup, "
                 "or start a new group (app.name) with new output topics (topics.prefix)",
             )
-
-    # -- published segments --------------------------------------------------------------------
-
-    def _read_published(self, log: LogReader, state: PartitionState) -> None:
-        """The published segment of every customer, and `seq` also of those that have left.
-
-        An erased customer's numbering starts again, so what was published before the erasure counts
-        nothing.
-        """
-        latest: dict[bytes, _Published] = {}
-        for message in log.all_of(self._names.changes, state.number):
-            change = decode_change(_value(message))
-            latest[_key(message)] = _published(change, change.effective_at, current=False)
-        for message in log.all_of(self._names.current, state.number):
-            key = _key(message)
-            if message.value() is None:
-                gone = latest.get(key)
-                if gone is not None and (gone.current or gone.segment != SEGMENT_NONE):
-                    del latest[key]  # erased: an exit would be the last change
-                continue
-            record = decode_current(_value(message))
-            known = latest.get(key)
-            if known is None or known.seq <= record.seq:
-                latest[key] = _published(record, record.since, current=True)
-        kept = [key for key, item in latest.items() if not state.is_erased(key, item.effective_us)]
-        for first in range(0, len(kept), _BLOCK):
-            keys = kept[first : first + _BLOCK]
-            _place(state, keys, [latest[key] for key in keys])
 
 
 class _Watch:
@@ -354,43 +328,3 @@ def _intake_at(watermark_us: int) -> Intake:
     intake = Intake()
     intake.watermark_us = watermark_us
     return intake
-
-
-def _published(record: Change, since: str, *, current: bool) -> _Published:
-    return _Published(
-        record.seq,
-        number_of(record.segment),
-        number_of(record.previous_segment),
-        parse_time(since) or 0,
-        record.provisional,
-        parse_time(record.effective_at) or 0,
-        current,
-    )
-
-
-def _place(state: PartitionState, keys: list[bytes], items: list[_Published]) -> None:
-    """Writes what was published into the rows; exits keep their number for the next life."""
-    known = state.index.n
-    rows = state.index.rows_of(StringColumn.from_bytes(keys), np.arange(len(keys), dtype=np.int64))
-    state.store.reserve(state.index.n)
-    if state.index.n > known:
-        _log.warning(
-            "customers with a segment but without input", partition=state.number, n=state.index.n - known
-        )
-    ours = np.flatnonzero(rows >= 0)  # below: of another partition count
-    hot, at = state.store.rows.hot, rows[ours]
-    segment = np.array([item.segment for item in items], np.int16)[ours]
-    previous = np.array([item.previous for item in items], np.int16)[ours]
-    hot["seq"][at] = np.array([item.seq for item in items], np.int32)[ours]
-    hot["segment"][at] = segment
-    state.store.rows.left[at] = segment_left(previous, segment)
-    hot["since"][at] = np.array([item.since_us for item in items], np.int64)[ours]
-    hot["provisional"][at] = np.array([item.provisional for item in items], np.uint8)[ours]
-
-
-def _key(message: Message) -> bytes:
-    return cast("bytes", message.key())
-
-
-def _value(message: Message) -> bytes:
-    return cast("bytes", message.value())

@@ -25,7 +25,7 @@ from consumer.kafka_clients import consumer_settings
 from consumer.log_reader import LogReader
 from consumer.models.log import CoordinatorProcess
 from consumer.output import Payload, PayloadMaker
-from consumer.restore import Restored, Restorer, Source, reapply
+from consumer.restore import Restored, Restorer, Source, reapply, restorer
 from consumer.restore.reapply import Commits, Reapplication
 from consumer.snapshots import SnapshotStore, loader
 from consumer.snapshots.manifest import Manifest
@@ -211,7 +211,7 @@ def _one_commit_less() -> None:
 
 
 def _forgets_published() -> None:
-    patch(Restorer, "_read_published", lambda self, log, state: None)
+    patch(restorer, "read_published", lambda *_: None)
     patch(reapply, "publish_again", lambda *_: None)
 
 

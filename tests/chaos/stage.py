@@ -26,7 +26,7 @@ from tests.chaos.oracle import Outcome, State
 from tests.chaos.worker import DUMP, INPUTS, MUTANT, NEWS, SCRIPT
 from tests.service.world import PARTITIONS, World
 
-#: A clean stop gives up a client that hangs after 25 s, and its open transaction after 5 more.
+#: A clean stop gives up a client that hangs after 38 s, and its open transaction after 5 more.
 _STOP_S: Final = 45.0
 
 

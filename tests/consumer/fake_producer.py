@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 Record = tuple[str, int, bytes | None, bytes | None]
+Outcome = BaseException | float | tuple[float, BaseException]
 
 
 def retriable(code: int = KafkaError._TIMED_OUT) -> KafkaException:
@@ -52,12 +53,12 @@ class FakeKafka:
         self.epoch = 0
         self.committed: list[Record] = []
         self.offsets: dict[tuple[str, int], int] = {}
-        self.script: dict[str, deque[BaseException | float]] = {}
+        self.script: dict[str, deque[Outcome]] = {}
         self.calls: list[str] = []
         self.on_error: Any = None
 
-    def will(self, step: str, *outcomes: BaseException | float) -> None:
-        """Script the next calls of `step`: raise an exception, or take that many seconds."""
+    def will(self, step: str, *outcomes: Outcome) -> None:
+        """Script the next calls of `step`: raise an exception, take that many seconds, or both."""
         self.script.setdefault(step, deque()).extend(outcomes)
 
     def factory(self, on_error: Any) -> FakeProducer:
@@ -71,6 +72,9 @@ class FakeKafka:
         outcomes = self.script.get(name)
         if outcomes:
             outcome = outcomes.popleft()
+            if isinstance(outcome, tuple):
+                self.time.now_s += outcome[0]
+                outcome = outcome[1]
             if isinstance(outcome, BaseException):
                 raise outcome
             self.time.now_s += outcome

@@ -6,14 +6,21 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from consumer.background import Background
 from consumer.committer import Committer
-from consumer.errors import StateUnknown, TransactionAborted
+from consumer.errors import BrokerUnreachable, StateUnknown, TransactionAborted
+from consumer.http import STUCK_AFTER_S
 from consumer.output import Batch, Payload
-from consumer.transaction import TransactionalOutput
-from tests.consumer.fake_producer import FakeKafka, abortable, nameless
+from consumer.transaction import (
+    ABORT_TIMEOUT_S,
+    CALL_LIMIT_S,
+    COMMIT_TIMEOUT_S,
+    REBUILD_TIMEOUT_S,
+    TransactionalOutput,
+)
+from tests.consumer.fake_producer import FakeKafka, abortable, nameless, retriable
 
 
 def payload(value: bytes, offset: int) -> Payload:
@@ -142,3 +149,50 @@ def test_a_call_that_hangs_is_given_up() -> None:
     background.close()
     assert background.is_busy
     go.set()
+
+
+def seconds_of(s: Setting) -> float:
+    """How long the payload took, by the cluster's clock, until no coordinator had answered."""
+    begin = s.kafka.time.now_s
+    s.committer.start(payload(b"v", 7))
+    with pytest.raises(BrokerUnreachable, match="no transaction coordinator answered"):
+        s.committer.finish()
+    return s.kafka.time.now_s - begin
+
+
+@pytest.mark.parametrize("each_s", [1.0, 7.5])
+def test_an_outage_is_told_before_the_client_counts_as_hanging(each_s: float) -> None:
+    """Between two payloads, or in one that is aborted first: by its own error."""
+    s = Setting()
+    s.kafka.on_error(KafkaError(KafkaError._TRANSPORT, "gone"))
+    s.kafka.will("init", *[(each_s, retriable())] * 99)
+    assert REBUILD_TIMEOUT_S <= seconds_of(s) <= REBUILD_TIMEOUT_S + each_s
+    s = Setting()
+    s.kafka.will("flush", COMMIT_TIMEOUT_S + 0.5)
+    s.kafka.will("abort", ABORT_TIMEOUT_S)
+    s.kafka.will("init", *[(each_s, retriable())] * 99)
+    assert REBUILD_TIMEOUT_S <= seconds_of(s) <= REBUILD_TIMEOUT_S + each_s
+    assert s.aborts == 1
+
+
+def test_the_longest_commit_is_within_its_limit() -> None:
+    """A producer replaced at the last moment, a commit and an abort: then nothing is tried again."""
+    s = Setting()
+    s.kafka.on_error(KafkaError(KafkaError._TRANSPORT, "gone"))
+    s.kafka.will("init", REBUILD_TIMEOUT_S)
+    s.kafka.will("flush", COMMIT_TIMEOUT_S + 0.5)
+    s.kafka.will("abort", ABORT_TIMEOUT_S)
+    assert seconds_of(s) <= CALL_LIMIT_S
+    assert CALL_LIMIT_S + ABORT_TIMEOUT_S < 45.0, "what supervisors grant a stop"
+    assert CALL_LIMIT_S < STUCK_AFTER_S
+
+
+def test_each_payload_has_its_time() -> None:
+    """What went before it does not count."""
+    s = Setting()
+    for offset in range(3):
+        s.kafka.on_error(KafkaError(KafkaError._TRANSPORT, "gone for a while"))
+        s.kafka.will("init", REBUILD_TIMEOUT_S - 1.0)
+        s.committer.start(payload(b"v", offset))
+        s.committer.finish()
+    assert s.values == [b"v"] * 3

@@ -11,6 +11,7 @@ import pytest
 from consumer.brokers import Broker
 from consumer.input import Input
 from consumer.kafka_clients import consumer_settings, make_consumer
+from consumer.restore import Restored, Restorer
 from schemas.times import format_time
 from tests.service.conftest import Run, feed, simulation, world_with_model
 from tests.service.world import PARTITIONS, World, check_chain, features, is_settled, turn_until
@@ -134,6 +135,50 @@ def test_a_second_member_takes_its_share(run: Run, kafka: Broker) -> None:
     check_chain(now)
     assert [r.value for r in now if r in changes] == [r.value for r in changes]
     assert world.committed() == world.ends()
+
+
+def test_what_is_lost_while_another_partition_is_restored_is_not_worked_on(
+    run: Run, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restored already, or about to be: it is the other member's, and nothing of it is committed here."""
+    source = simulation(customers=150, days=12)
+    world, now_us = world_with_model(run, kafka, source, commit__max_events=300), source.settings.end_us
+    with world.service(now_us) as service:
+        turn_until(service, lambda: service.recorder.totals.sum() > 2_000)
+    commits = Counter(audit.partition for audit in world.audits())
+    # Its name sorts before the worker's, so it is given the first partitions.
+    settings = consumer_settings(world.with_settings(instance="0").config)
+    others, real, begun = list[Input](), Restorer.restore, list[int]()
+    with world.service(now_us) as service:
+        inputs = service.worker.inputs
+
+        def crowded(self: Restorer, partition: int) -> Restored:
+            begun.append(partition)
+            if len(begun) == 2:
+                others.append(Input(make_consumer(settings), world.names.inputs))
+            end = time.monotonic() + 60
+            while len(begun) == 2 and not others[0].owned:
+                assert time.monotonic() < end
+                inputs.stay_in_group()
+                others[0].poll(1, 0.05)
+            return real(self, partition)
+
+        monkeypatch.setattr(Restorer, "restore", crowded)
+        end = time.monotonic() + 60
+        while len(begun) < 2:
+            assert time.monotonic() < end
+            service.worker.run_once()
+        assert begun[:2] == [0, 1]
+        for _ in range(10):
+            assert set(service.core.engine.partitions) == inputs.owned <= {2}
+            service.worker.run_once()
+            others[0].poll(1, 0.05)
+        service.worker.finish()
+        lost = sorted(others[0].owned)
+    others[0].close()
+    after = Counter(audit.partition for audit in world.audits())
+    assert lost
+    assert all(commits[partition] == after[partition] > 0 for partition in lost)
 
 
 def test_two_workers_calibrate_together(kafka: Broker) -> None:

@@ -16,6 +16,7 @@ from consumer.verify import Report, Rules, Verifier
 from consumer.verify.log import KafkaSource
 from online_model.model import Model
 from online_model.model_json import to_json
+from online_model.renaming import renamed
 from schemas.times import format_time
 from tests.consumer.verify.book import promoted
 from tests.service.conftest import Run, simulation, world_with_model
@@ -47,7 +48,7 @@ def test_the_run_is_clean(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def eventful(run: Run, kafka: Broker) -> World:
-    """Restarts in the middle of a backlog, ends of lives, corrections, a promoted model."""
+    """Restarts in the middle of a backlog, ends of lives, corrections, a promotion and a name at rest."""
     source = simulation(customers=150, days=14, seed=3)
     world = world_with_model(run, kafka, source, commit__max_events=300)
     end_us = source.settings.end_us
@@ -62,7 +63,9 @@ def eventful(run: Run, kafka: Broker) -> World:
         turn_until(service, lambda: is_settled(service))
         newest = service.core.coordinator.model
     assert newest is not None
-    _publish(world, promoted(newest, newest.version + 1))
+    model = promoted(newest, newest.version + 1)
+    _publish(world, model)
+    _publish(world, renamed(model, model.segments[0].id, "Gold customers", "rename"))
     with world.service(end_us + DAY_US) as service:
         turn_until(service, lambda: is_settled(service))
     return world
