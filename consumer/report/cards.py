@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from consumer.report.few import share_shown, share_words
 from consumer.report.findings import Findings
 from consumer.report.services import services_of
 from consumer.report.standing_out import MOST, has_little, standing_out
@@ -22,6 +23,8 @@ _FEATURES: Final = 5
 _LEADING: Final = 3
 #: Facts of a specification that does not say which are to be on every card.
 _FACTS: Final = 4
+#: Bars beside a share that is not told have one of five lengths.
+_COARSE: Final = 50.0
 _RULES: Final = {
     DORMANT: "Silent for so long that there is nothing to describe. Whoever uses the line again is back.",
     UNCLASSIFIED: "Too little is known of these customers to say which segment they are in.",
@@ -174,13 +177,24 @@ def _feature(findings: Findings, code: int, j: int) -> Feature:
     bar = round(max(-100.0, min(100.0, deviation / 3 * 100)), 1)
     if findings.columns.one_hot[j]:
         share = profile.mean[j] or 0.0
-        usual = f"usual: {units.bare(j, float(findings.means[j]))}"
-        return Feature(capital(units.counted(j, share, deviation)), units.spoken(j, share), usual, bar)
+        levels = findings.levels
+        usual = f"usual: {levels.words(-1, j) or units.bare(j, float(findings.means[j]))}"
+        if levels.is_beside_hidden(code, j):  # a bar of full precision is a share again
+            bar = round(bar / _COARSE) * _COARSE
+        return Feature(
+            capital(units.counted(j, share, deviation)), _level_share(findings, code, j), usual, bar
+        )
     own, of_all, kind = profile.median[j], float(findings.medians[j]), ""
     if own is None or (own - of_all) * deviation <= 0:
         own, of_all, kind = profile.mean[j] or 0.0, float(findings.means[j]), " on average"
     words = units.compared(j, deviation > 0, "far" if is_far(own, of_all) else "")
     return Feature(capital(words), units.spoken(j, own) + kind, units.usual(j, own, of_all) + kind, bar)
+
+
+def _level_share(findings: Findings, code: int, j: int) -> str:
+    """How many of a segment have a level of a category: per cent, or a word where that is hidden."""
+    words = findings.levels.words(code, j)
+    return words or findings.units.spoken(j, findings.profiles[code].mean[j])
 
 
 def _facts(findings: Findings, code: int) -> tuple[str, ...]:
@@ -191,7 +205,7 @@ def _facts(findings: Findings, code: int) -> tuple[str, ...]:
         value = profile.mean[j] if columns.one_hot[j] else profile.median[j]
         if value is None or (columns.one_hot[j] and value < MOST):
             continue
-        share = f" ({units.spoken(j, value)})" if columns.one_hot[j] else ""
+        share = f" ({_level_share(findings, code, j)})" if columns.one_hot[j] else ""
         found.append(f"{units.fact(j, value)}{share}")
     return tuple(found)
 
@@ -271,8 +285,11 @@ def _apart(findings: Findings, code: int) -> str:
     if portrait.nearest is None or portrait.separation is None or portrait.border is None:
         return ""
     neighbour = findings.model.segments[portrait.nearest].name
-    border = f"{percent(portrait.border, 0)} of these customers are nearly as close to it"
-    return f"Closest to: “{neighbour}”; {border}."
+    n = portrait.members
+    how_many = percent(portrait.border, 0)
+    if share_shown(portrait.border, n) is None:
+        how_many = share_words(round(portrait.border * n), n).replace("<10", "fewer than ten")
+    return f"Closest to: “{neighbour}”; {how_many} of these customers are nearly as close to it."
 
 
 def _treated(strategy: Strategy | None) -> str:
