@@ -13,7 +13,7 @@ from consumer.report.findings import Findings
 from consumer.report.services import services_of
 from consumer.report.standing_out import MOST, has_little, standing_out
 from consumer.report.words import FAR, capital, decimal, is_far, joined, percent, sign, span, thousands
-from online_model.model import DORMANT, UNCLASSIFIED
+from online_model.model import DORMANT, UNCLASSIFIED, Profile
 from online_model.portrait import middle_member
 from online_model.strategy import DEFAULT, Strategy
 from online_model.timeline import Trend
@@ -142,7 +142,7 @@ def _headline(findings: Findings, code: int, places: Sequence[int]) -> str:
     pictures = [word for word in words if word][:_LEADING]
     if any(columns.phrases_of(j).much or columns.phrases_of(j).little for j in range(columns.n)) and pictures:
         return f"{capital(', '.join(pictures))}."
-    more, many = _clauses(findings, code, places[:_LEADING])
+    more, many = _clauses(findings, profile, places[:_LEADING])
     clauses = [f"they {joined(more)} than most"] if more else []
     return (
         f"{capital(', and '.join(clauses + many))}." if clauses + many else "Much like the average customer."
@@ -156,9 +156,9 @@ def _little(findings: Findings, code: int, j: int) -> str:
     return findings.units.bare(j, 0.0) if phrase and is_none else phrase
 
 
-def _clauses(findings: Findings, code: int, places: Iterable[int]) -> tuple[list[str], list[str]]:
+def _clauses(findings: Findings, profile: Profile, places: Iterable[int]) -> tuple[list[str], list[str]]:
     """What columns say in plain words: numbers (use more data), and categories (most are prepaid)."""
-    profile, is_level, units = findings.profiles[code], findings.columns.one_hot, findings.units
+    is_level, units = findings.columns.one_hot, findings.units
     chosen = list(places)
     return (
         [units.compared(j, profile.deviation[j] > 0) for j in chosen if not is_level[j]],
@@ -236,17 +236,21 @@ def _example(findings: Findings, code: int, places: Sequence[int]) -> str:
 
 
 def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
-    """The rules that lead to a strategy, in the words of the card."""
-    if strategy is None:
+    """The rules that lead to a strategy, in the words of the card.
+
+    Strategies are bound by the profile of the fit, which leaves out the dormant; who is there now may differ.
+    """
+    profile, columns = findings.model.segments[code].profile, findings.columns.name
+    if strategy is None or profile is None:
         return ""
-    profile, columns = findings.profiles[code], findings.columns.name
     fitting = findings.strategies.fitting(profile, columns) or [DEFAULT]
     if strategy.id != fitting[0]:
         name = findings.strategies.get(fitting[0]).name
-        return f"Chosen earlier and kept; today it would be “{name}”."
+        return f"Chosen earlier and kept; by the last fit of the segments it would be “{name}”."
     if strategy.id == DEFAULT:
         return "No other strategy fits this segment."
-    more, many = _clauses(findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when))
+    rules = dict.fromkeys(columns.index(rule.column) for rule in strategy.when)
+    more, many = _clauses(findings, profile, rules)
     clauses = [f"they {joined(more)}"] if more else []
     return f"Chosen because {' and '.join(clauses + many)}."
 

@@ -160,15 +160,18 @@ def strategies(findings: Findings) -> Table:
             Column("would_fit", "Would fit, too"),
         ),
         rows,
-        f"The first strategy that fits is chosen. {_unused(findings)}",
+        "The first strategy that fits a new segment is chosen. What would fit, too, is of the last fit. "
+        f"{_unused(findings)}",
     )
 
 
 def _also(findings: Findings, segment_id: str, bound: str) -> str | None:
-    """Other strategies whose rules hold for a segment."""
+    """Other strategies whose rules held for a segment when it was fitted."""
     if segment_id not in findings.ids or not findings.is_described(findings.ids.index(segment_id)):
         return None
-    profile = findings.profiles[findings.ids.index(segment_id)]
+    profile = findings.model.segments[findings.ids.index(segment_id)].profile
+    if profile is None:
+        return None
     fitting = findings.strategies.fitting(profile, findings.columns.name)
     return ", ".join(other for other in fitting if other != bound) or None
 
