@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
+from consumer.report.few import share_shown, share_words
 from consumer.report.findings import Findings
 from consumer.report.services import services_of
 from consumer.report.standing_out import MOST, has_little, standing_out
 from consumer.report.words import FAR, capital, decimal, is_far, joined, percent, sign, span, thousands
-from online_model.model import DORMANT, UNCLASSIFIED
+from online_model.model import DORMANT, UNCLASSIFIED, Profile
 from online_model.portrait import middle_member
 from online_model.strategy import DEFAULT, Strategy
 from online_model.timeline import Trend
@@ -22,6 +23,8 @@ _FEATURES: Final = 5
 _LEADING: Final = 3
 #: Facts of a specification that does not say which are to be on every card.
 _FACTS: Final = 4
+#: Bars beside a share that is not told have one of five lengths.
+_COARSE: Final = 50.0
 _RULES: Final = {
     DORMANT: "Silent for so long that there is nothing to describe. Whoever uses the line again is back.",
     UNCLASSIFIED: "Too little is known of these customers to say which segment they are in.",
@@ -139,7 +142,7 @@ def _headline(findings: Findings, code: int, places: Sequence[int]) -> str:
     pictures = [word for word in words if word][:_LEADING]
     if any(columns.phrases_of(j).much or columns.phrases_of(j).little for j in range(columns.n)) and pictures:
         return f"{capital(', '.join(pictures))}."
-    more, many = _clauses(findings, code, places[:_LEADING])
+    more, many = _clauses(findings, profile, places[:_LEADING])
     clauses = [f"they {joined(more)} than most"] if more else []
     return (
         f"{capital(', and '.join(clauses + many))}." if clauses + many else "Much like the average customer."
@@ -153,9 +156,9 @@ def _little(findings: Findings, code: int, j: int) -> str:
     return findings.units.bare(j, 0.0) if phrase and is_none else phrase
 
 
-def _clauses(findings: Findings, code: int, places: Iterable[int]) -> tuple[list[str], list[str]]:
+def _clauses(findings: Findings, profile: Profile, places: Iterable[int]) -> tuple[list[str], list[str]]:
     """What columns say in plain words: numbers (use more data), and categories (most are prepaid)."""
-    profile, is_level, units = findings.profiles[code], findings.columns.one_hot, findings.units
+    is_level, units = findings.columns.one_hot, findings.units
     chosen = list(places)
     return (
         [units.compared(j, profile.deviation[j] > 0) for j in chosen if not is_level[j]],
@@ -174,13 +177,24 @@ def _feature(findings: Findings, code: int, j: int) -> Feature:
     bar = round(max(-100.0, min(100.0, deviation / 3 * 100)), 1)
     if findings.columns.one_hot[j]:
         share = profile.mean[j] or 0.0
-        usual = f"usual: {units.bare(j, float(findings.means[j]))}"
-        return Feature(capital(units.counted(j, share, deviation)), units.spoken(j, share), usual, bar)
+        levels = findings.levels
+        usual = f"usual: {levels.words(-1, j) or units.bare(j, float(findings.means[j]))}"
+        if levels.is_beside_hidden(code, j):  # a bar of full precision is a share again
+            bar = round(bar / _COARSE) * _COARSE
+        return Feature(
+            capital(units.counted(j, share, deviation)), _level_share(findings, code, j), usual, bar
+        )
     own, of_all, kind = profile.median[j], float(findings.medians[j]), ""
     if own is None or (own - of_all) * deviation <= 0:
         own, of_all, kind = profile.mean[j] or 0.0, float(findings.means[j]), " on average"
     words = units.compared(j, deviation > 0, "far" if is_far(own, of_all) else "")
     return Feature(capital(words), units.spoken(j, own) + kind, units.usual(j, own, of_all) + kind, bar)
+
+
+def _level_share(findings: Findings, code: int, j: int) -> str:
+    """How many of a segment have a level of a category: per cent, or a word where that is hidden."""
+    words = findings.levels.words(code, j)
+    return words or findings.units.spoken(j, findings.profiles[code].mean[j])
 
 
 def _facts(findings: Findings, code: int) -> tuple[str, ...]:
@@ -191,7 +205,7 @@ def _facts(findings: Findings, code: int) -> tuple[str, ...]:
         value = profile.mean[j] if columns.one_hot[j] else profile.median[j]
         if value is None or (columns.one_hot[j] and value < MOST):
             continue
-        share = f" ({units.spoken(j, value)})" if columns.one_hot[j] else ""
+        share = f" ({_level_share(findings, code, j)})" if columns.one_hot[j] else ""
         found.append(f"{units.fact(j, value)}{share}")
     return tuple(found)
 
@@ -222,17 +236,21 @@ def _example(findings: Findings, code: int, places: Sequence[int]) -> str:
 
 
 def _reason(findings: Findings, code: int, strategy: Strategy | None) -> str:
-    """The rules that lead to a strategy, in the words of the card."""
-    if strategy is None:
+    """The rules that lead to a strategy, in the words of the card.
+
+    Strategies are bound by the profile of the fit, which leaves out the dormant; who is there now may differ.
+    """
+    profile, columns = findings.model.segments[code].profile, findings.columns.name
+    if strategy is None or profile is None:
         return ""
-    profile, columns = findings.profiles[code], findings.columns.name
     fitting = findings.strategies.fitting(profile, columns) or [DEFAULT]
     if strategy.id != fitting[0]:
         name = findings.strategies.get(fitting[0]).name
-        return f"Chosen earlier and kept; today it would be “{name}”."
+        return f"Chosen earlier and kept; by the last fit of the segments it would be “{name}”."
     if strategy.id == DEFAULT:
         return "No other strategy fits this segment."
-    more, many = _clauses(findings, code, dict.fromkeys(columns.index(rule.column) for rule in strategy.when))
+    rules = dict.fromkeys(columns.index(rule.column) for rule in strategy.when)
+    more, many = _clauses(findings, profile, rules)
     clauses = [f"they {joined(more)}"] if more else []
     return f"Chosen because {' and '.join(clauses + many)}."
 
@@ -271,8 +289,11 @@ def _apart(findings: Findings, code: int) -> str:
     if portrait.nearest is None or portrait.separation is None or portrait.border is None:
         return ""
     neighbour = findings.model.segments[portrait.nearest].name
-    border = f"{percent(portrait.border, 0)} of these customers are nearly as close to it"
-    return f"Closest to: “{neighbour}”; {border}."
+    n = portrait.members
+    how_many = percent(portrait.border, 0)
+    if share_shown(portrait.border, n) is None:
+        how_many = share_words(round(portrait.border * n), n).replace("<10", "fewer than ten")
+    return f"Closest to: “{neighbour}”; {how_many} of these customers are nearly as close to it."
 
 
 def _treated(strategy: Strategy | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
+from consumer.report.few import share_shown
 from consumer.report.findings import Findings
 from consumer.report.table import Table
 from consumer.report.words import minute, percent
@@ -255,8 +256,14 @@ def heatmap(findings: Findings) -> Figure:
     """Deviation of every segment in the features that matter."""
     chosen = findings.telling[:15]
     codes = [code for code in range(findings.model.k) if findings.is_described(code)]
-    deviations = [[round(findings.profiles[code].deviation[j], 2) for code in codes] for j in chosen]
-    values = [[findings.units.value(j, findings.profiles[code].mean[j]) for code in codes] for j in chosen]
+    levels, profiles = findings.levels, findings.profiles
+    deviations = [
+        [None if levels.is_beside_hidden(c, j) else round(profiles[c].deviation[j], 2) for c in codes]
+        for j in chosen
+    ]
+    values = [
+        [levels.words(c, j) or findings.units.value(j, profiles[c].mean[j]) for c in codes] for j in chosen
+    ]
     trace = go.Heatmap(
         z=deviations,
         x=[brief(findings.model.segments[code].name) for code in codes],
@@ -331,7 +338,7 @@ def algorithms(findings: Findings) -> Figure | None:
     bars = (
         ("silhouette (more is better)", [row.silhouette for row in rows], COLOURS[0]),
         ("Davies-Bouldin (less is better)", [row.davies_bouldin for row in rows], COLOURS[1]),
-        ("left out as noise", [row.noise_share for row in rows], COLOURS[9]),
+        ("left out as noise", [share_shown(row.noise_share, row.sample_size) for row in rows], COLOURS[9]),
     )
     traces = [go.Bar(x=names, y=y, name=name, marker={"color": paint}) for name, y, paint in bars]
     layout = {

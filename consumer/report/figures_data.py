@@ -155,8 +155,9 @@ def categories(findings: Findings) -> Figure | None:
     if not levels:
         return None
     shares = np.nan_to_num(means(findings.customers.raw[:, levels]))
+    words = [findings.levels.words(-1, j) for j in levels]
     bars = go.Bar(
-        x=shares.round(4).tolist(),
+        x=[None if word else round(share, 4) for share, word in zip(shares.tolist(), words, strict=True)],
         y=[short(findings.units.label(j), 30) for j in levels],
         orientation="h",
         marker={"color": COLOURS[0]},
@@ -164,6 +165,9 @@ def categories(findings: Findings) -> Figure | None:
     )
     layout = {"xaxis": {"tickformat": ".0%"}, "yaxis": {"automargin": True}, "margin": {"t": 10}}
     caption = "Share of the customers whose category is known."
+    untold = [f"{findings.units.label(j)} {word}" for j, word in zip(levels, words, strict=True) if word]
+    if untold:
+        caption += f" Not drawn, because fewer than ten would be told: {', '.join(untold)}."
     return figure("categories", "Categories", caption, [bars], layout, 90 + 30 * len(levels))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from consumer.report.customers import Customers
+from consumer.report.few import Levels
 from consumer.report.words import Units
 from online_model.calibration import significance
 from online_model.catalog import FIXED_SEGMENTS, Population, make_profiles
@@ -52,6 +53,7 @@ class Findings:
     `x` float64[m, D], `codes` int16[m]: the sample scaled, and its segments as centroid indices (negative:
     none). `profiles`, `portraits`: per centroid, of the sample. `history`: shares for figures, `daily`: for
     trends. `now`: scores of at most 3,000 of the sample. `means`, `medians` float64[D]: of the whole sample.
+    `levels`: who has which level of a category, and what is told of it.
     `significance` float64[D]: share of its variance between segments. `correlation` float64[D, D]: by ranks,
     of at most 5,000 of it.
     """
@@ -75,6 +77,7 @@ class Findings:
     means: Float64Array
     medians: Float64Array
     correlation: Float64Array
+    levels: Levels
 
     @property
     def model(self) -> Model:
@@ -125,17 +128,21 @@ class Findings:
         return sum(self.customers.moves.values()) - (few if shown(few) is None else 0)
 
     def shares_at(self, point: Shares) -> dict[str, float]:
-        """Shares at a version, among the segments that are large enough to be shown."""
-        large = {i: n for i, n in point.customers.items() if shown(n)}
+        """Shares at a version, among the segments that were large enough to be shown, and are now."""
+        large = self._large(point).customers
         return {segment_id: n / sum(large.values()) for segment_id, n in large.items()}
+
+    def _large(self, point: Shares) -> Shares:
+        kept = {i: n for i, n in point.customers.items() if shown(n) and self.size(i) is not None}
+        return replace(point, customers=kept)
 
     def is_described(self, code: int) -> bool:
         """Whether enough customers of a segment are known to say what they are like."""
         return self.portraits[code].members >= MIN_GROUP
 
     def trend(self, segment_id: str) -> Trend | None:
-        """Over the days of the report."""
-        return trend(self.daily, segment_id, self.days)
+        """Over the days of the report, among the segments that are shown; None for one that is not."""
+        return trend([self._large(point) for point in self.daily], segment_id, self.days)
 
     def strategy(self, segment_id: str) -> Strategy | None:
         """The strategy bound to a segment; None if there is none, or the file does not have it."""
@@ -214,4 +221,5 @@ def find(
         means=means(customers.raw),
         medians=medians(customers.raw),
         correlation=rank_correlation(customers.raw[:: max(1, -(-len(customers.raw) // _CORRELATED))]),
+        levels=Levels.of(customers.raw, codes, columns, model.k),
     )

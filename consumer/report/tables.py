@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from consumer.report.few import in_tens, share_shown
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
 from consumer.report.words import minute
 from online_model.exploration import shown
 from online_model.model import DORMANT, UNCLASSIFIED, Transition
 
+#: Of tables with shares of levels.
+HIDDEN_NOTE: Final = (
+    "A share that tells of fewer than ten customers is left out; of a category all of its shares are."
+)
 _SEGMENT: Final = (Column("segment_id", "Id"), Column("segment", "Segment"))
 _FROM_TO: Final = (
     Column("from_id", "From id"),
@@ -35,7 +40,7 @@ def segments(findings: Findings) -> Table:
                 None if change is None else change.now - change.before,
                 None if change is None else change.direction,
                 portrait.separation,
-                portrait.border,
+                share_shown(portrait.border, portrait.members),
                 nearest,
                 findings.model.strategies.get(segment.id),
             )
@@ -71,21 +76,14 @@ def profiles(findings: Findings) -> Table:
     for code, segment in enumerate(findings.model.segments):
         if not findings.is_described(code):
             continue
-        profile = findings.profiles[code]
-        rows += [
-            (
-                segment.id,
-                segment.name,
-                findings.columns.name[j],
-                findings.units.label(j),
-                findings.units.unit(j),
-                profile.mean[j],
-                profile.median[j],
-                profile.index[j],
-                profile.deviation[j],
+        profile, levels = findings.profiles[code], findings.levels
+        for j in range(findings.columns.n):
+            own = (None, None) if levels.hidden[code, j] else (profile.mean[j], profile.median[j])
+            beside = (
+                (None, None) if levels.is_beside_hidden(code, j) else (profile.index[j], profile.deviation[j])
             )
-            for j in range(findings.columns.n)
-        ]
+            names = (findings.columns.name[j], findings.units.label(j), findings.units.unit(j))
+            rows.append((segment.id, segment.name, *names, *own, *beside))
     return Table(
         "profiles",
         "Profiles in real units",
@@ -98,7 +96,7 @@ def profiles(findings: Findings) -> Table:
             Column("deviation", "Standard deviations from everybody", "number"),
         ),
         rows,
-        sample_note(findings),
+        f"{sample_note(findings)} {HIDDEN_NOTE}",
     )
 
 
@@ -110,7 +108,7 @@ def sample_note(findings: Findings) -> str:
     """What features were computed of."""
     n, total = len(findings.customers.raw), findings.total
     if findings.customers.is_sampled:
-        return f"Of a sample of {n:,} of {total:,} customers, drawn by hash."
+        return f"Of a sample of {in_tens(n):,} of {total:,} customers, drawn by hash."
     return f"Of all {total:,} customers."
 
 
@@ -162,15 +160,18 @@ def strategies(findings: Findings) -> Table:
             Column("would_fit", "Would fit, too"),
         ),
         rows,
-        f"The first strategy that fits is chosen. {_unused(findings)}",
+        "The first strategy that fits a new segment is chosen. What would fit, too, is of the last fit. "
+        f"{_unused(findings)}",
     )
 
 
 def _also(findings: Findings, segment_id: str, bound: str) -> str | None:
-    """Other strategies whose rules hold for a segment."""
-    if segment_id not in findings.ids:
+    """Other strategies whose rules held for a segment when it was fitted."""
+    if segment_id not in findings.ids or not findings.is_described(findings.ids.index(segment_id)):
         return None
-    profile = findings.profiles[findings.ids.index(segment_id)]
+    profile = findings.model.segments[findings.ids.index(segment_id)].profile
+    if profile is None:
+        return None
     fitting = findings.strategies.fitting(profile, findings.columns.name)
     return ", ".join(other for other in fitting if other != bound) or None
 
@@ -188,7 +189,8 @@ def shares(findings: Findings) -> Table:
     for point in findings.history:
         shares = findings.shares_at(point)
         for segment_id, customers in point.customers.items():
-            share = None if shown(customers) is None else shares.get(segment_id, 0.0)
+            is_few = shown(customers) is None or findings.size(segment_id) is None
+            share = None if is_few else shares.get(segment_id, 0.0)
             at = minute(point.at_us)
             rows.append((at, point.version, segment_id, findings.name(segment_id), share))
     return Table(

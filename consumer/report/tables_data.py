@@ -7,17 +7,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from consumer.report.few import in_tens, share_shown
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
-from consumer.report.tables import sample_note
+from consumer.report.tables import HIDDEN_NOTE, sample_note
 from online_model.columns import Transform
-from online_model.exploration import (
-    MIN_GROUP,
-    Dots,
-    histogram,
-    rank_correlation,
-    summarise,
-)
+from online_model.exploration import Dots, histogram, rank_correlation, summarise
+from online_model.model import Model
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -41,13 +37,15 @@ def significance(findings: Findings) -> Table:
 def features(findings: Findings) -> Table:
     """Mean, spread, quantiles and missing values of every feature."""
     reference, rows = findings.model.reference, list[tuple[Value, ...]]()
+    fitted = _fitted(findings.model)
     for j in range(findings.columns.n):
         values = findings.customers.raw[:, j]
         seen = summarise(values)
         missing = _missing(values)
-        numbers = [None] * 7 if seen is None else [seen.mean, seen.deviation, *seen.quantiles]
+        is_told = seen is not None and not findings.levels.hidden[-1, j]
+        numbers = [None] * 7 if seen is None or not is_told else [seen.mean, seen.deviation, *seen.quantiles]
         name, label = findings.columns.name[j], findings.units.label(j)
-        then = float(reference.missing[j])
+        then = share_shown(float(reference.missing[j]), fitted)
         rows.append((name, label, findings.units.unit(j), *numbers, missing, then))
     return Table(
         "features",
@@ -60,18 +58,24 @@ def features(findings: Findings) -> Table:
                 Column(q, t, "number")
                 for q, t in zip(_QUANTILES, ("5 %", "25 %", "Median", "75 %", "95 %"), strict=True)
             ),
-            Column("missing", "Missing now", "share", hides=True),
+            Column("missing", "Missing now", "share"),
             Column("missing_at_calibration", "Missing at calibration", "share"),
         ),
         rows,
-        sample_note(findings),
+        f"{sample_note(findings)} {HIDDEN_NOTE}",
     )
 
 
+def _fitted(model: Model) -> int:
+    """Customers that the segments were made from: sizes and shares of their profiles lead back to it."""
+    known = [s.profile for s in model.segments if s.profile is not None and s.profile.share > 0]
+    return max((round(profile.size / profile.share) for profile in known), default=0)
+
+
 def _missing(values: Float64Array) -> float | None:
-    """Share of missing values; None for one to nine customers."""
+    """Share of missing values; None if they, or those that are not, are of one to nine customers."""
     absent = int((~np.isfinite(values)).sum())
-    return None if 0 < absent < MIN_GROUP else absent / max(len(values), 1)
+    return share_shown(absent / max(len(values), 1), len(values))
 
 
 def histograms(findings: Findings) -> Table:
@@ -150,7 +154,7 @@ def correlations(findings: Findings) -> Table:
             Column("correlation", "Spearman's correlation", "number"),
         ),
         rows,
-        f"By ranks, of {len(sample):,} customers.",
+        f"By ranks, of {in_tens(len(sample)):,} customers.",
     )
 
 

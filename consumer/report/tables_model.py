@@ -6,10 +6,11 @@ import math
 from typing import Final
 
 from consumer.models.details import details
+from consumer.report.few import in_tens, share_shown
 from consumer.report.findings import Findings
 from consumer.report.table import Column, Table, Value
 from consumer.report.words import day, minute
-from online_model.model import Model
+from online_model.model import Model, Transition
 
 
 def models(findings: Findings) -> Table:
@@ -29,7 +30,7 @@ def models(findings: Findings) -> Table:
                 model.k,
                 model.quality.silhouette,
                 model.quality.davies_bouldin,
-                None if model.transition is None else model.transition.moved_share,
+                _moved(model.transition),
                 facts["cause"] or None,
                 "; ".join([*facts["lineage"], facts["concerns"]]).strip("; ") or None,
             )
@@ -53,6 +54,12 @@ def models(findings: Findings) -> Table:
         if len(findings.models) == 1
         else f"{len(findings.models)} versions in all; those that only learnt a scan are left out.",
     )
+
+
+def _moved(transition: Transition | None) -> float | None:
+    if transition is None:
+        return None
+    return share_shown(transition.moved_share, sum(map(sum, transition.customers)))
 
 
 def drift(findings: Findings, plain: dict[str, str]) -> Table:
@@ -114,7 +121,7 @@ def comparison(findings: Findings) -> Table:
             row.n_clusters,
             row.silhouette,
             row.davies_bouldin,
-            row.noise_share,
+            share_shown(row.noise_share, row.sample_size),
             row.ari_to_kmeans,
             row.note or None,
         )
@@ -156,8 +163,8 @@ def quality(findings: Findings) -> Table:
             Column("now", "Now", "number"),
         ),
         rows,
-        f"At calibration of {then.sample_size:,} customers, now of {now.sample_size:,} in the published "
-        "segments. A silhouette of 0.15 to 0.35 is usual for usage data.",
+        f"At calibration of {then.sample_size:,} customers, now of {in_tens(now.sample_size):,} in the "
+        "published segments. A silhouette of 0.15 to 0.35 is usual for usage data.",
     )
 
 

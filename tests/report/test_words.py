@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from consumer.report.cards import make_cards
 from consumer.report.standing_out import is_of_use
+from consumer.report.tables import strategies
 from consumer.report.words import Units, is_far, joined, named, sign
 from online_model.compile_plan import compile_plan
 from online_model.spec import default_spec
@@ -211,5 +213,22 @@ def test_a_card_says_where_its_strategy_comes_from(month: Month) -> None:
     fixed = StrategyFile(strategies=tuple(s for s in file.strategies if not s.when))
     assert reason(file, chosen.id).startswith("Chosen because ")
     for other in ("newcomers", "default"):
-        assert reason(file, other) == f"Chosen earlier and kept; today it would be “{chosen.name}”."
+        assert (
+            reason(file, other)
+            == f"Chosen earlier and kept; by the last fit of the segments it would be “{chosen.name}”."
+        )
     assert reason(fixed, "default") == "No other strategy fits this segment."
+
+
+def test_reasons_are_those_of_the_fit(month: Month) -> None:
+    """Also where the customers of now, with the dormant among them, are unlike those that it was made of."""
+    findings = with_few(month, 1000)
+    turned = [structs.replace(p, deviation=[-d for d in p.deviation]) for p in findings.profiles]
+    changed = replace(findings, profiles=turned)
+    profile = findings.model.segments[0].profile
+    assert profile is not None
+    fitted = findings.strategies.fitting(profile, findings.columns.name)
+    assert fitted
+    assert fitted != findings.strategies.fitting(turned[0], findings.columns.name)
+    assert [card.reason for card in make_cards(changed)] == [card.reason for card in make_cards(findings)]
+    assert strategies(changed) == strategies(findings)
