@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from consumer.input import Input
 from consumer.models.calibrator import Recipe
 from consumer.output import Payload, PayloadMaker
 from consumer.restore import KeptStates, RestoreCancelled, Restored
-from consumer.worker import Parts, Worker
+from consumer.worker import GIVE_BACK_EVERY_S, Parts, Worker
 from online_model.intake import Intake
 from online_model.model import Model
 from online_model.model_json import from_json
@@ -258,3 +259,20 @@ def test_a_group_that_never_rests_is_followed_until_the_end(
     assert group.told.count("beat") >= 2 * rounds
     assert not group.handed
     assert not worker._parts.core.engine.partitions
+
+
+def test_free_memory_is_given_back_where_nothing_happens_too(
+    started: tuple[Worker, Group, Restarted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rebalance, and then once a minute."""
+    worker, _, _ = started
+    given: list[float] = []
+    monkeypatch.setattr("consumer.worker.give_back", lambda: given.append(time.monotonic()))
+    worker.run_once()
+    worker.run_once()
+    assert len(given) == 1, "the rebalance"
+    assert worker._give_back_s <= time.monotonic() + GIVE_BACK_EVERY_S
+    worker._give_back_s = time.monotonic()  # a minute later
+    worker.run_once()
+    worker.run_once()
+    assert len(given) == 2
