@@ -225,12 +225,18 @@ def _stated(findings: Findings) -> list[int]:
 
 
 def _example(findings: Findings, code: int, places: Sequence[int]) -> str:
-    """The customer nearest to the middle of what the card tells, without id and in rounded values."""
-    columns, units = findings.columns, findings.units
-    numbers = [j for j in dict.fromkeys([*_stated(findings), *places]) if not columns.one_hot[j]]
-    members = np.flatnonzero(findings.codes == code)
-    row = findings.customers.raw[members[middle_member(findings.x[members][:, numbers])]]
+    """The customer nearest to the middle of what the card tells, without id and in rounded values.
+
+    Of those who have every level that the card says most have; of all where nobody has all of them.
+    """
+    columns, units, mean = findings.columns, findings.units, findings.profiles[code].mean
     shown = dict.fromkeys([*_stated(findings), *places])
+    numbers = [j for j in shown if not columns.one_hot[j]]
+    levels = [j for j in shown if columns.one_hot[j] and (mean[j] or 0.0) >= MOST]
+    members = np.flatnonzero(findings.codes == code)
+    alike = members[(findings.customers.raw[members][:, levels] == 1.0).all(axis=1)]
+    members = alike if alike.size else members
+    row = findings.customers.raw[members[middle_member(findings.x[members][:, numbers])]]
     told = [j for j in shown if (row[j] == 1.0 if columns.one_hot[j] else np.isfinite(row[j]))]
     return f"For example: {', '.join(units.fact(j, float(row[j])) for j in told)}." if told else ""
 

@@ -22,6 +22,8 @@ _MONTHS: Final = 90.0
 _DAYS_IN: Final = {"days": 1.0, "months": 30.44, "years": 365.25}
 _ABOUT_A_YEAR: Final = range(11, 15)
 _PERIODS: Final = {" per 30 days": " a month", " per month": " a month", " per year": " a year"}
+#: What is said in place of none of a unit.
+_NONE_OF: Final = {"days late": "on time"}
 #: Where what something is per, or of, begins.
 _PER: Final = (" a month", " a year", " per ", " of ")
 #: One half, one third, and so on.
@@ -157,7 +159,7 @@ class Units:
             unit = unit.replace(per, said)
         number = decimal(value if abs(value) >= 0.1 else 0.0, 2)
         if number == "0" and unit and not self.columns.unit[j].startswith("currency"):
-            return f"no {unit}"
+            return _NONE_OF.get(unit, f"no {unit}")
         return f"{number} {_singular(unit) if number == '1' else unit}".rstrip()
 
     def is_share(self, j: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -12,6 +13,7 @@ from consumer.report.cards import make_cards
 from consumer.report.standing_out import is_of_use
 from consumer.report.tables import strategies
 from consumer.report.words import Units, is_far, joined, named, sign
+from online_model.catalog import Population, make_profiles
 from online_model.compile_plan import compile_plan
 from online_model.spec import default_spec
 from online_model.strategy import StrategyFile
@@ -232,3 +234,46 @@ def test_reasons_are_those_of_the_fit(month: Month) -> None:
     assert fitted != findings.strategies.fitting(turned[0], findings.columns.name)
     assert [card.reason for card in make_cards(changed)] == [card.reason for card in make_cards(findings)]
     assert strategies(changed) == strategies(findings)
+
+
+def test_late_payments_have_words() -> None:
+    """Of days, of none, and beside what is usual."""
+    j = UNITS.columns.name.index("days_late_90d")
+    assert UNITS.fact(j, 3.0) == "paying bills 3 days late"
+    assert UNITS.fact(j, 1.0) == "paying bills 1 day late"
+    assert UNITS.fact(j, 0.0) == "paying bills on time"
+    assert UNITS.usual(j, 3.0, 0.0) == "usual: on time"
+    assert UNITS.bare(j, 0.42) == "0.42 days late"
+
+
+def test_the_example_has_what_most_have(month: Month) -> None:
+    """The one in the middle of the numbers has another contract and another line; it is not the example."""
+    findings = with_few(month, 1000)
+    columns, code = findings.columns, 1
+    names = ("line_type=prepaid", "line_type=postpaid", "contract=month-to-month", "contract=one-year")
+    prepaid, postpaid, monthly, yearly = (columns.name.index(name) for name in names)
+    levels = [j for j in range(columns.n) if columns.feature[j] in ("line_type", "contract")]
+    members = np.flatnonzero(findings.codes == code)
+    few = members[:: len(members) // 8][:4]
+
+    def with_middle(*held: int) -> str:
+        """The example where most are prepaid by the month, and the four in the middle have what is `held`."""
+        raw, x = findings.customers.raw.copy(), findings.x.copy()
+        for rows, own in ((members, (prepaid, monthly)), (few, held)):
+            for level in levels:
+                raw[rows, level] = float(level in own)
+        x[few] = np.nanmedian(x[members], axis=0)
+        raw[few, columns.name.index("age")] = 77.0
+        population = Population(raw, x, findings.codes)
+        profiles = make_profiles(population, columns, findings.model.centroids, findings.ids)
+        customers = replace(findings.customers, raw=raw)
+        cards = make_cards(replace(findings, customers=customers, x=x, profiles=profiles))
+        (card,) = [card for card in cards if card.colour == code]
+        return card.example
+
+    assert "77 years old" in with_middle(prepaid, monthly)
+    for held in ((postpaid, yearly), (prepaid, yearly), (postpaid, monthly)):
+        example = with_middle(*held)
+        assert "77 years old" not in example
+        assert "prepaid" in example
+        assert "month-to-month contract" in example
