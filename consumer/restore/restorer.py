@@ -225,7 +225,7 @@ class Restorer:
     def _snapshot(self, partition: int, number: int) -> Source | None:
         """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
         try:
-            manifest, state = self._loader.take(partition, number)
+            manifest, state = self._loader.take(partition, number, lambda: self._tell(partition, self._left))
         except (OSError, ValueError) as problem:
             _log.warning("snapshot passed over", partition=partition, n=number, problem=str(problem))
             return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,11 @@ from online_model.state_columns import Extent, finish_load, load_part
 
 #: Reading and copying release the interpreter, and the first touch of memory takes most of the time.
 _THREADS: Final = 2
+#: Whoever waits for a snapshot hears of it this often, seconds.
+_HEARD_EVERY_S: Final = 1.0
 
 Loaded = tuple[Manifest, PartitionState]
+_T = TypeVar("_T")
 
 
 class Damaged(ValueError):
@@ -77,6 +80,7 @@ class SnapshotLoader:
         self._spec_hash = spec_hash
         self._topics = topics
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="load")
+        self._now = ThreadPoolExecutor(1, thread_name_prefix="load-now")  # does not wait for those ahead
         self._ahead: dict[int, Future[Loaded | None]] = {}
 
     def begin(self, partitions: Iterable[int]) -> None:
@@ -85,16 +89,17 @@ class SnapshotLoader:
             future.cancel()
         self._ahead = {p: self._pool.submit(self._newest, p) for p in partitions}
 
-    def take(self, partition: int, number: int) -> Loaded:
-        """The snapshot of commit `number`, whose state is the caller's.
+    def take(self, partition: int, number: int, heard: Callable[[], None]) -> Loaded:
+        """The snapshot of commit `number`, whose state is the caller's; a slow store is waited for.
 
-        Raises `Damaged`, OSError or ValueError if it cannot be used.
+        `heard` is called meanwhile; what it raises ends the wait. Raises `Damaged`, OSError or ValueError if
+        the snapshot cannot be used.
         """
         future = self._ahead.pop(partition, None)
-        loaded = None if future is None else future.result()
+        loaded = None if future is None else _wait(future, heard)
         if loaded is not None and loaded[0].n == number:
             return loaded
-        return self._load(partition, number)
+        return _wait(self._now.submit(self._load, partition, number), heard)
 
     def _newest(self, partition: int) -> Loaded | None:
         """On a thread: None if there is none that can be used; whoever asks for one hears why."""
@@ -113,4 +118,12 @@ class SnapshotLoader:
     def close(self) -> None:
         """Lets go of what was loaded."""
         self.begin([])
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._pool, self._now):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _wait(future: Future[_T], heard: Callable[[], None]) -> _T:
+    """The result of `future`."""
+    while not wait([future], _HEARD_EVERY_S).done:
+        heard()
+    return future.result()

@@ -32,7 +32,7 @@ class Store:
             raise OSError("access denied")
         return self._numbers
 
-    def take(self, _: int, number: int) -> tuple[Any, Any]:
+    def take(self, _: int, number: int, __: object) -> tuple[Any, Any]:
         """As the loader: it holds all before the last commit but a hundred records."""
         if not self._reads:
             raise OSError("network unreachable")

@@ -27,7 +27,7 @@ def test_a_golden_snapshot_is_read_as_it_was_written(number: int) -> None:
     loader = SnapshotLoader(
         SnapshotStore(str(folder), golden.APP), World().engine.empty_state, TINY.spec.hash, golden.TOPICS
     )
-    manifest, state = loader.take(0, golden.COMMIT)
+    manifest, state = loader.take(0, golden.COMMIT, lambda: None)
     loader.close()
     state.intake.watermark_us = manifest.watermark_us
     assert len(manifest.parts) > 1
@@ -48,7 +48,7 @@ def test_a_snapshot_without_a_column_of_its_format_is_refused(tmp_path: Path) ->
     store = SnapshotStore(str(tmp_path), golden.APP)
     loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, golden.TOPICS)
     with pytest.raises(Damaged, match="column left is missing"):
-        loader.take(0, golden.COMMIT)
+        loader.take(0, golden.COMMIT, lambda: None)
     loader.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from consumer.snapshots import Identity, SnapshotLoader, SnapshotStore, SnapshotWriter, Taken, writer
+from consumer.snapshots import loader as loader_module
 from online_model.partition import PartitionState
 from online_model.state_columns import PartBuffer
 from tests.online_model.test_engine import history
@@ -67,6 +69,10 @@ def take(made: SnapshotWriter, state: PartitionState, n: int) -> Taken:
     raise AssertionError("no snapshot")
 
 
+def patient() -> None:
+    """Waits for a snapshot."""
+
+
 def names(folder: Path) -> set[str]:
     """Endings of the files of partition 0."""
     return {path.name.split(".")[-1] for path in folder.glob("app/partition=0/*")}
@@ -80,7 +86,7 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path, state: PartitionState) 
     made.close()
     assert (taken.problem, taken.n, taken.rows) == ("", 7, state.index.n)
     loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, TOPICS)
-    manifest, again = loader.take(0, 7)
+    manifest, again = loader.take(0, 7, patient)
     loader.close()
     assert manifest.first_n == 7
     assert again.index.ids(np.arange(state.index.n)) == state.index.ids(np.arange(state.index.n))
@@ -88,6 +94,39 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path, state: PartitionState) 
     for name in set(state.store.rows._fields):
         mine, other = getattr(state.store.rows, name), getattr(again.store.rows, name)
         assert mine[: state.index.n].tobytes() == other[: state.index.n].tobytes(), name
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_slow_store_is_waited_for_and_heard_of(
+    tmp_path: Path, state: PartitionState, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """The loop shows that it lives meanwhile, and gives up when the partition is not wanted any more."""
+    store = SnapshotStore(str(tmp_path), "app")
+    made, _ = make(store)
+    take(made, state, 7)
+    made.close()
+    monkeypatch.setattr(loader_module, "_HEARD_EVERY_S", 0.02)
+    answers, read = threading.Event(), store.read
+    monkeypatch.setattr(store, "read", lambda *place: answers.wait(30) and read(*place))
+    loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, TOPICS)
+    heard: list[int] = []
+
+    def unwanted() -> None:
+        raise LookupError
+
+    def until_it_answers() -> None:
+        heard.append(1)
+        if len(heard) == 3:
+            answers.set()
+
+    if ahead:
+        loader.begin([0])
+    with pytest.raises(LookupError):
+        loader.take(0, 7, unwanted)
+    manifest, _ = loader.take(0, 7, until_it_answers)
+    assert manifest.first_n == 7
+    assert len(heard) >= 3
+    loader.close()
 
 
 def test_an_empty_partition_has_a_snapshot_too(tmp_path: Path) -> None:
@@ -110,7 +149,7 @@ def test_an_empty_partition_has_a_snapshot_too(tmp_path: Path) -> None:
     made.close()
     loader = SnapshotLoader(store, World().engine.empty_state, TINY.spec.hash, TOPICS)
     for n in store.numbers(0):
-        manifest, again = loader.take(0, n)
+        manifest, again = loader.take(0, n, patient)
         assert (manifest.first_n, again.index.n, again.watermark_us) == (n, 0, nobody.watermark_us)
     loader.close()
 
