@@ -43,7 +43,7 @@ COMMITS: Final = 40
 #: First commits under versions 1, 2 and 3.
 ADOPTED: Final = (0, 14, 27)
 #: One customer in so many is erased (events that come later begin a new life), another one withdraws their
-#: consent and gives it again, another one says nothing about it any more.
+#: consent, which two of three give again, another one says nothing about it any more.
 _EVERY: Final = 25
 _ERASED, _WITHDRAWN, _UNASKED = 7, 12, 17
 #: Quarters of days after the start; the erasures are a day apart.
@@ -155,8 +155,10 @@ def _departures(people: list[bytes], at_us: int, quarter: int) -> Iterator[tuple
             yield key, said | {"type": "forget"}
         elif kind == _UNASKED and group % 6 == day:
             yield key, said | {"type": "profile", "consent_profiling": None}
-        elif kind == _WITHDRAWN and quarter in (_DEPARTURES, _RETURNS):
-            yield key, said | {"type": "profile", "consent_profiling": quarter == _RETURNS}
+        elif kind == _WITHDRAWN and quarter == _DEPARTURES:
+            yield key, said | {"type": "profile", "consent_profiling": False}
+        elif kind == _WITHDRAWN and quarter == _RETURNS and group % 3:
+            yield key, said | {"type": "profile", "consent_profiling": True}
 
 
 def _read(config: Config, names: TopicNames) -> tuple[RawRecords, list[list[list[int]]]]:
