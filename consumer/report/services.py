@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from consumer.report.few import share_shown, share_words
 from consumer.report.findings import Findings
 from consumer.report.words import named
 from online_model.exploration import MIN_GROUP
@@ -49,5 +50,6 @@ def _counted(held: Iterable[list[str] | None]) -> tuple[Counter[str], int]:
 
 
 def _share(having: int, n: int) -> str:
-    """In whole per cent; not where fewer than ten are without."""
-    return "nearly all" if 0 < n - having < MIN_GROUP else f"{having / n * 100:.0f} %"
+    """In whole per cent; a word where that would tell of fewer than ten."""
+    share = share_shown(having / n, n)
+    return share_words(having, n) if share is None else f"{share * 100:.0f} %"

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 import numpy as np
@@ -109,12 +110,8 @@ class Restorer:
         worked on, and is not in the engine.
         """
         self._left = 0
-
-        def heard() -> None:
-            self._around.progress(partition, self._left)
-
         try:
-            with LogReader(self._around.make_reader, heard) as log:
+            with LogReader(self._around.make_reader, partial(self._heard, partition)) as log:
                 return self._restore(log, partition)
         except KafkaException as exception:
             self._core.engine.drop_partition(partition)
@@ -225,7 +222,7 @@ class Restorer:
     def _snapshot(self, partition: int, number: int) -> Source | None:
         """The snapshot of commit `number` as a source; None, with a warning, if it cannot be used."""
         try:
-            manifest, state = self._loader.take(partition, number, lambda: self._tell(partition, self._left))
+            manifest, state = self._loader.take(partition, number, partial(self._heard, partition))
         except (OSError, ValueError) as problem:
             _log.warning("snapshot passed over", partition=partition, n=number, problem=str(problem))
             return None
@@ -267,7 +264,11 @@ class Restorer:
     def _tell(self, partition: int, left: int) -> None:
         """So many records are still to be applied."""
         self._left = left
-        self._around.progress(partition, left)
+        self._heard(partition)
+
+    def _heard(self, partition: int) -> None:
+        """Something was read or is waited for; as many records are left as before."""
+        self._around.progress(partition, self._left)
 
     def _priors(self, version: int) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
         model = self._around.model(version)

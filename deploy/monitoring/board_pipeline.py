@@ -157,7 +157,7 @@ def _partitions() -> tuple[Panel, ...]:
 def _restart(t: Thresholds) -> tuple[Panel, ...]:
     return (
         Panel(
-            "Age of the newest snapshot, by partition",
+            "How long commits have been in no snapshot, by partition",
             "What a restart would have to read again.",
             (
                 Query(

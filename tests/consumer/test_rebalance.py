@@ -1,4 +1,7 @@
-"""Rebalances beside a restore: whoever has lost a partition neither decides nor commits for it."""
+"""The loop around rebalances: whoever has lost a partition neither decides nor commits for it.
+
+And when it gives memory back, which is after them and now and then besides.
+"""
 
 from __future__ import annotations
 

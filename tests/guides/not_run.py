@@ -13,7 +13,7 @@ NOT_RUN: Final = {
     (
         "deploy/guides/operations.md",
         "# /etc/systemd/system/segmenter.service",
-    ): "a unit for systemd: tests/guides/test_unit.py reads it",
+    ): "a unit for systemd: tests/guides/test_systemd_unit.py reads it",
     (
         "deploy/guides/operations.md",
         "cp deploy/.env.example deploy/.env",
