@@ -121,8 +121,7 @@ class SnapshotStore:
 
     def partitions(self) -> list[int]:
         """Numbers of the partitions that have a folder, ascending."""
-        selector = fs.FileSelector(self._root, allow_not_found=True)
-        names = [i.base_name for i in self._fs.get_file_info(selector) if i.type == fs.FileType.Directory]
+        names = [info.base_name for info in self._list(self._root, fs.FileType.Directory)]
         numbers = [name.removeprefix("partition=") for name in names]
         return sorted(int(number) for number in numbers if number.isdigit())
 
@@ -181,5 +180,12 @@ class SnapshotStore:
             return None
 
     def _files(self, partition: int) -> list[fs.FileInfo]:
-        selector = fs.FileSelector(self._folder(partition), allow_not_found=True)
-        return [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        return self._list(self._folder(partition), fs.FileType.File)
+
+    def _list(self, folder: str, kind: fs.FileType) -> list[fs.FileInfo]:
+        """What of `kind` is in `folder`; nothing if it is not there. Raises OSError."""
+        try:
+            found = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        except FileNotFoundError:  # made by another process between Arrow's look into it and its look for it
+            return []
+        return [info for info in found if info.type == kind]
