@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from consumer.config import Config
@@ -74,11 +75,11 @@ def _snapshots(config: Config, request: Request, effect: Effect) -> list[dict[st
     store = SnapshotStore(config.snapshots.uri, config.app.name)
     where = f"snapshots of partition {request.partition}"
     try:
-        old = [
-            number
-            for number in store.numbers(request.partition)
-            if store.manifest(request.partition, number).first_n < effect.commit
-        ]
+        old = []
+        for number in store.numbers(request.partition):
+            with suppress(FileNotFoundError):  # removed since it was listed
+                if store.manifest(request.partition, number).first_n < effect.commit:
+                    old.append(number)
     except (OSError, ValueError) as error:
         return [_place(where, "unknown", None, f"{store.uri} cannot be read: {error}")]
     if not old:

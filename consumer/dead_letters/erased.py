@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -21,16 +22,14 @@ class Erased:
     def of(cls, config: Config, spec_name: str) -> Self:
         """As the newest snapshots remember them: an erasure is in one after `snapshots.interval_s` or so.
 
-        Where snapshots cannot be read nobody counts as erased: the service drops the records all the same.
+        Where none of a partition can be read nobody there counts as erased: the service drops the records
+        all the same. Raises `ConfigError` if `snapshots.uri` names no store.
         """
         cuts: dict[str, int] = {}
-        try:
-            store = SnapshotStore(config.snapshots.uri, config.app.name)
+        store = SnapshotStore(config.snapshots.uri, config.app.name)
+        with suppress(OSError):
             for partition in store.partitions():
-                for number in store.numbers(partition)[:1]:
-                    cuts |= store.manifest(partition, number).erased
-        except (OSError, ValueError):
-            return cls(spec_name, cuts)
+                cuts |= _newest(store, partition)
         return cls(spec_name, cuts)
 
     def covers(self, customer: bytes | None, time_us: int) -> bool:
@@ -39,3 +38,11 @@ class Erased:
             return False
         cut_us = self.cuts_us.get(tombstone(customer, self.spec_name).hex())
         return cut_us is not None and time_us <= cut_us
+
+
+def _newest(store: SnapshotStore, partition: int) -> dict[str, int]:
+    """What the newest snapshot of `partition` that can be read remembers."""
+    for number in store.numbers(partition):
+        with suppress(OSError, ValueError):  # pruned meanwhile, or damaged
+            return store.manifest(partition, number).erased
+    return {}

@@ -24,7 +24,8 @@ def test_a_folder_that_comes_and_goes_is_empty(tmp_path: Path) -> None:
     folder = tmp_path / "app" / "partition=0"
     with subprocess.Popen([sys.executable, "-c", MAKE_AND_REMOVE, str(folder)]) as other:
         try:
-            found, end = set(), time.monotonic() + 2
+            found: set[tuple[int, ...]] = set()
+            end = time.monotonic() + 2
             while time.monotonic() < end or len(found) < 2:
                 assert store.numbers(0) == []
                 found.add(tuple(store.partitions()))
