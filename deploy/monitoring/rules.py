@@ -147,6 +147,14 @@ def _pipeline(t: Thresholds) -> list[Alert]:
             "{{ $value | humanize }} records wait, and more every minute",
             "More comes than is read.",
         ),
+        Alert(
+            "SegmenterSourceSilent",
+            "warning",
+            "source_silent",
+            _silent(t),
+            "Nothing comes on {{ $labels.topic }}",
+            "A week and two weeks ago events came at this hour. Features age meanwhile.",
+        ),
         *(
             Alert(
                 "SegmenterRejects",
@@ -185,6 +193,20 @@ def _pipeline(t: Thresholds) -> list[Alert]:
             "Its partitions are not read until they are brought to their last commit.",
         ),
     ]
+
+
+def _silent(t: Thresholds) -> str:
+    """No event of a topic at a time at which there were some in both weeks before, while none waits."""
+    line, came = (
+        t["source_silent"],
+        f"sum by (job, topic) (increase(segmenter_events_total[{t.window('source_silent')}]",
+    )
+    return (
+        f"{came})) == 0"
+        f" and {came} offset 7d)) > {line.warning:g}"
+        f" and {came} offset 14d)) > {line.warning:g}"
+        f" and sum by (job, topic) (segmenter_consumer_lag_records) < {line.low:g}"
+    )
 
 
 def _snapshots(t: Thresholds) -> list[Alert]:

@@ -55,6 +55,7 @@ NAMES: Final = (
     "partitions_unassigned",
     "watermark_delay",
     "lag_growing",
+    "source_silent",
     "rejected_ratio",
     "aborted_transactions",
     "rebalances",

@@ -1,6 +1,6 @@
 """When each alert must fire and when it must not: series as Prometheus' unit tests write them.
 
-`a+bxn` begins at a and rises by b, n times; `axn` stays. One value a minute.
+`a+bxn` begins at a and rises by b, n times; `axn` stays, `_xn` has none. One value a minute.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ SPAN_M: Final = 180
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`firing` must bring the alert up within `minutes`, `silent` must not."""
+    """`firing` must bring the alert up within `minutes`, `silent` must not; a value is `step_m` minutes."""
 
     alert: str
     severity: str
     firing: Series
     silent: Series
     minutes: int = SPAN_M
+    step_m: int = 1
 
     @property
     def id(self) -> str:
@@ -56,6 +57,17 @@ def events(accepted: float, rejected: float) -> Series:
     )
 
 
+def topic(name: str, values: str, waiting: int = 2) -> Series:
+    """Accepted records of a topic, and how many wait."""
+    lag = of("consumer_lag_records", f"{waiting}x5000", f'topic="{name}", partition="0"')
+    return of("events_total", values, f'topic="{name}", outcome="accepted"') | lag
+
+
+def until(steps: int, rest: int = 200) -> str:
+    """Fifty a step, then none."""
+    return f"0+50x{steps} {50 * steps}x{rest}"
+
+
 def moves(others: float, flaps: float) -> Series:
     """Moves a minute."""
     return of("segment_moves_total", f"0+{others:g}x3000", 'kind="other"') | of(
@@ -65,6 +77,8 @@ def moves(others: float, flaps: float) -> Series:
 
 RUNNING: Final = of("state", at(1), 'state="running"')
 DAY_M: Final = 1440
+#: In values five minutes apart.
+DAY_5M: Final = 288
 
 CASES: Final = (
     Case("SegmenterAbsent", "critical", {}, {'up{job="segmenter", instance="a"}': at(1)}),
@@ -112,6 +126,21 @@ CASES: Final = (
         of("consumer_lag_records", "0+2000x3000", 'topic="usage", partition="0"'),
         # Much, but it is being worked off.
         of("consumer_lag_records", "900000-2000x440", 'topic="usage", partition="0"'),
+    ),
+    Case(
+        "SegmenterSourceSilent",
+        "warning",
+        topic("usage", until(15 * DAY_5M - 36)),
+        # One that goes on; a nightly batch that is late today; one that is read behind the others; the bills
+        # of a month, a week ago; one that rested a week ago too; a new one.
+        topic("usage", until(16 * DAY_5M))
+        | topic("billing", " ".join(f"{600 * n}+100x6 {600 * n + 600}x280" for n in range(15)) + " 9000x40")
+        | topic("customer", until(15 * DAY_5M - 36), waiting=5000)
+        | topic("bills", f"_x{8 * DAY_5M - 100} 0x70 {until(200, 2500)}")
+        | topic("weekly", f"{until(8 * DAY_5M - 36, 60)} {until(7 * DAY_5M - 50)}")
+        | topic("new", f"_x{10 * DAY_5M} {until(5 * DAY_5M - 36)}"),
+        minutes=15 * DAY_M + 40,
+        step_m=5,
     ),
     Case("SegmenterRejects", "warning", events(1000, 20), events(1000, 5)),
     Case("SegmenterRejects", "critical", events(1000, 100), events(1000, 20)),

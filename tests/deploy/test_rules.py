@@ -37,7 +37,7 @@ def unit_test(case: Case, series: Series, fires: bool) -> dict[str, Any]:
         "exp_samples": [{"labels": "{}", "value": int(fires)}],
     }
     return {
-        "interval": "1m",
+        "interval": f"{case.step_m}m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [count],
     }
@@ -60,7 +60,7 @@ def test_an_alert_fires_and_is_silent(case: Case, tmp_path: Path) -> None:
         unit_test(case, case.silent, fires=False),
         unit_test(case, {}, fires=absent),
     ]
-    content = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+    content = {"rule_files": ["rules.yaml"], "evaluation_interval": f"{case.step_m}m", "tests": tests}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert "SUCCESS" in promtool("test", "rules", "test.yaml", cwd=tmp_path)
 
