@@ -72,10 +72,7 @@ print(mapping(table)["Rss"].split()[0])
 
 
 def test_few_rows_take_few_pages() -> None:
-    """A row here and there is a small page each; nothing fills the rest up.
-
-    In a process that begins as a service does: here an array may get memory that other tests have used.
-    """
+    """A row here and there is a small page each; nothing fills the rest up. In a process as a service is."""
     done = subprocess.run(
         [sys.executable, "-c", FEW_ROWS],
         cwd=Path(__file__).parents[2],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -29,6 +29,7 @@ def choose_a_far_cluster(
     return Candidate(row, np.concatenate([far, chosen.centers])), runner_up, explanation
 
 
+@example(6861, 1)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_a_cluster_without_customers_is_dropped(seed: int, lost: int) -> None:
     """Whoever else's number it is: nobody changes cluster, distances stay, every cluster has a customer."""
@@ -42,7 +43,8 @@ def test_a_cluster_without_customers_is_dropped(seed: int, lost: int) -> None:
     assert len(kept) == len(np.unique(labels[labels >= 0])) <= 3
     np.testing.assert_array_equal(kept[relabelled[labels >= 0]], start[labels[labels >= 0]])
     np.testing.assert_array_equal(relabelled < 0, labels < 0)
-    np.testing.assert_array_equal(nearest(x, kept, importance)[1], d2)
+    there = labels >= 0  # who is nowhere may have been the only one near a cluster
+    np.testing.assert_array_equal(nearest(x, kept, importance)[1][there], d2[there])
     same = without_empty(kept, relabelled)
     assert same[0] is kept
     assert without_empty(start, np.full(80, -1, np.int16))[0] is start

@@ -1,11 +1,10 @@
-"""Laws of the ring buffers, the growing tables and the rows."""
+"""Laws of the ring buffers and the rows."""
 
 from __future__ import annotations
 
 import random
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from online_model.event_view import Clock, events_of
 from online_model.plan import Channels, FeaturePlan, Limits
 from online_model.rings import sum_channels, walk_channel
 from online_model.rows import BEFORE_MISSING, NEVER, NO_BUCKET, NO_SECOND, UNBORN, Rows, RowStore
-from online_model.rowtable import RESERVED, grow
+from online_model.rowtable import RESERVED
 from online_model.windows import update
 from schemas.batch import NO_DAY, Int64Array
 from schemas.kernel import kernel
@@ -93,18 +92,6 @@ def test_accumulators_saturate_and_say_so() -> None:
     both(store.rows, T0, MIXED.channels, MIXED.limits, kept, walked)
     np.testing.assert_array_equal(kept, walked)
     assert kept.max() == np.iinfo(np.int32).max
-
-
-@pytest.mark.parametrize("shape", [(RESERVED,), (RESERVED, 3)])
-def test_growing_keeps_what_is_there(shape: tuple[int, ...]) -> None:
-    """Rows stay as they were, new rows are zero, and room for fewer rows changes nothing."""
-    array = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
-    before = array.copy()
-    grown = grow(array, RESERVED + 5)
-    assert len(grown) >= RESERVED + 5
-    np.testing.assert_array_equal(grown[:RESERVED], before)
-    assert not grown[RESERVED:].any()
-    assert grow(grown, 7) is grown
 
 
 def test_new_rows_are_blank() -> None:

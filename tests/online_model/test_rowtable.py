@@ -1,0 +1,110 @@
+"""Laws of the growing tables: memory is taken where rows are, and goes with the table."""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from online_model.rowtable import RESERVED, grow, reserved
+
+
+def mapping_that_cannot_grow(error: type[Exception]) -> type[mmap.mmap]:
+    """As where the system cannot move pages."""
+
+    class Mapping(mmap.mmap):
+        def resize(self, newsize: int) -> None:
+            raise error(newsize)
+
+    return Mapping
+
+
+@pytest.mark.parametrize("cannot", [None, OSError, SystemError], ids=["moved", "no room", "no mremap"])
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_growing_keeps_what_is_there(
+    shape: tuple[int, ...], cannot: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows stay as they were, new rows are zero, and room for fewer rows changes nothing."""
+    if cannot is not None:
+        monkeypatch.setattr(mmap, "mmap", mapping_that_cannot_grow(cannot))
+    grown = reserved(shape, np.int32)
+    assert not grown.any()
+    before = np.arange(grown.size, dtype=np.int32).reshape(grown.shape)
+    grown[...] = before
+    for n in (RESERVED + 5, 3 * RESERVED):
+        grown = grow(grown, n)
+        assert n <= len(grown) <= max(n, 9 * RESERVED // 8)
+        np.testing.assert_array_equal(grown[: len(before)], before)
+        assert not grown[len(before) :].any()
+        assert grow(grown, 7) is grown
+        before = grown.copy()
+
+
+@pytest.mark.parametrize("part", [slice(None, 5), slice(RESERVED - 5, None), slice(None, None, 2)])
+def test_a_part_of_a_table_grows_by_itself(part: slice) -> None:
+    """The table stays as it is."""
+    table = reserved((), np.int64)
+    table[:] = range(RESERVED)
+    grown = grow(table[part], RESERVED)
+    n = len(table[part])
+    np.testing.assert_array_equal(grown[:n], table[part])
+    assert not grown[n:].any()
+    grown[:] = 0
+    assert table.tolist() == list(range(RESERVED))
+
+
+def test_a_table_of_nothing_grows() -> None:
+    """Channels of a kind that a specification does not use."""
+    assert grow(reserved((16, 0), np.uint16), RESERVED + 1).shape == (RESERVED * 9 // 8, 16, 0)
+
+
+def test_memory_goes_with_the_last_view() -> None:
+    """Neither before nor later."""
+    table = reserved((), np.int64)
+    mapping, view = weakref.ref(table.base), table[7:9]
+    view[:] = 5
+    del table
+    gc.collect()
+    assert mapping() is not None
+    assert view.tolist() == [5, 5]
+    del view
+    gc.collect()
+    assert mapping() is None
+
+
+#: What restores leave behind: blocks that are free between such that are not, up to the size of a table.
+HOLES = """
+import numpy as np
+from consumer.memory import give_back, keep_little
+from online_model.rowtable import reserved
+from tests.consumer.test_memory import resident_mb
+
+keep_little()
+blocks = [np.ones(3 << 17) for _ in range(100)]
+rest = [bytes(3000) for _ in range(100)]
+del blocks
+give_back()
+before = resident_mb()
+tables = [reserved((16,), np.uint16), reserved((), np.int64), reserved((64,), np.uint8)]
+print(resident_mb() - before)
+"""
+
+
+def test_rows_that_are_only_reserved_take_nothing() -> None:
+    """Also in a process whose memory has holes: the allocator would take these, and fill them with zeros."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOLES],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.0
