@@ -239,13 +239,14 @@ class Run:
 
     def finish(self) -> Outcome:
         """Stops the workers as an operator does, and reads what is there. Raises `Stuck`."""
-        running = [child for child in self.children if child.code is None]
-        for child in running:
+        running = [pair for pair in zip(self.children, self._dumps, strict=True) if pair[0].code is None]
+        for child, _ in running:
             child.signal(signal.SIGTERM)
-        for child in running:
+        for child, _ in running:
             if child.wait(_STOP_S) is None:
                 raise Stuck(f"a worker does not stop: {_stacks(child)}")
-        states = [json.loads(path.read_text()) for path in self._dumps if path.exists()]
+        # What others have written, who stopped before the end, has customers who have left since.
+        states = [json.loads(dump.read_text()) for _, dump in running if dump.exists()]
         return Outcome.read(self.world, states)
 
     def wait_until_live(self, child: Child, timeout_s: float = 60.0) -> None:
