@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from consumer.memory import advise
+from consumer.memory import Mappings
 from online_model import rowtable
 from online_model.id_index import IdIndex
-from online_model.rowtable import HUGE_FROM, ask_for_pages, reserved, use_huge_pages
+from online_model.rowtable import HUGE_FROM, reserved, use_huge_pages, use_memory
 from schemas.batch import StringColumn
 
 WIDTH = 1 << 10
@@ -45,10 +45,10 @@ def wants_huge(array: npt.NDArray[Any]) -> bool:
 @pytest.fixture(autouse=True)
 def asked() -> Iterator[None]:
     """The kernel is asked, as in a service."""
-    before = rowtable._advice
-    ask_for_pages(advise)
+    before = rowtable._memory
+    use_memory(Mappings())
     yield
-    ask_for_pages(before)
+    use_memory(before)
 
 
 @pytest.fixture

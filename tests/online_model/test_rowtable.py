@@ -7,12 +7,24 @@ import mmap
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from online_model.rowtable import RESERVED, grow, reserved
+from consumer.memory import Mappings
+from online_model import rowtable
+from online_model.rowtable import RESERVED, Memory, grow, reserved, use_memory
+
+
+@pytest.fixture(autouse=True, params=[Mappings(), None], ids=["of a service", "of numpy"])
+def memory(request: pytest.FixtureRequest) -> Iterator[Memory | None]:
+    """Where tables are."""
+    before = rowtable._memory
+    use_memory(request.param)
+    yield request.param
+    use_memory(before)
 
 
 def mapping_that_cannot_grow(error: type[Exception]) -> type[mmap.mmap]:
@@ -64,10 +76,10 @@ def test_a_table_of_nothing_grows() -> None:
     assert grow(reserved((16, 0), np.uint16), RESERVED + 1).shape == (RESERVED * 9 // 8, 16, 0)
 
 
-def test_memory_goes_with_the_last_view() -> None:
+def test_memory_goes_with_the_last_view(memory: Memory | None) -> None:
     """Neither before nor later."""
     table = reserved((), np.int64)
-    mapping, view = weakref.ref(table.base), table[7:9]
+    mapping, view = weakref.ref(table if memory is None else table.base), table[7:9]
     view[:] = 5
     del table
     gc.collect()
