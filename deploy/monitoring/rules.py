@@ -197,10 +197,8 @@ def _pipeline(t: Thresholds) -> list[Alert]:
 
 def _silent(t: Thresholds) -> str:
     """No event of a topic at a time at which there were some in both weeks before, while none waits."""
-    line, came = (
-        t["source_silent"],
-        f"sum by (job, topic) (increase(segmenter_events_total[{t.window('source_silent')}]",
-    )
+    line, window = t["source_silent"], t.window("source_silent")
+    came = f"sum by (job, topic) (increase(segmenter_events_total[{window}]"
     return (
         f"{came})) == 0"
         f" and {came} offset 7d)) > {line.warning:g}"

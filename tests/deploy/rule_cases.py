@@ -1,6 +1,7 @@
 """When each alert must fire and when it must not: series as Prometheus' unit tests write them.
 
-`a+bxn` begins at a and rises by b, n times; `axn` stays, `_xn` has none. One value a minute.
+`a+bxn` begins at a and rises by b, n times; `axn` stays, `_xn` has none. One value a minute, unless a case
+says otherwise.
 """
 
 from __future__ import annotations

@@ -1,14 +1,11 @@
-"""Laws of the growing tables: memory is taken where rows are, and goes with the table."""
+"""Laws of the growing tables: rows stay, and memory goes with the table."""
 
 from __future__ import annotations
 
 import gc
 import mmap
-import subprocess
-import sys
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,35 +85,3 @@ def test_memory_goes_with_the_last_view(memory: Memory | None) -> None:
     del view
     gc.collect()
     assert mapping() is None
-
-
-#: What restores leave behind: blocks that are free between such that are not, up to the size of a table.
-HOLES = """
-import numpy as np
-from consumer.memory import give_back, keep_little
-from online_model.rowtable import reserved
-from tests.consumer.test_memory import resident_mb
-
-keep_little()
-blocks = [np.ones(3 << 17) for _ in range(100)]
-rest = [bytes(3000) for _ in range(100)]
-del blocks
-give_back()
-before = resident_mb()
-tables = [reserved((16,), np.uint16), reserved((), np.int64), reserved((64,), np.uint8)]
-print(resident_mb() - before)
-"""
-
-
-def test_rows_that_are_only_reserved_take_nothing() -> None:
-    """Also in a process whose memory has holes: the allocator would take these, and fill them with zeros."""
-    done = subprocess.run(
-        [sys.executable, "-c", HOLES],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1.0
