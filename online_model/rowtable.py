@@ -14,9 +14,9 @@ _A = TypeVar("_A", bound=np.ndarray[Any, Any])
 #: nothing.
 RESERVED = 1 << 18
 
-#: Random access to a million rows needs huge pages, but one is taken whole. For every array of 4 MiB numpy asks
-#: for them, and the kernel would fill twenty arrays of some thousand rows up with zeros, little by little. A
-#: `Memory` begins with small ones and is told when so many bytes of an array are in use.
+#: Random access to a million rows needs huge pages, but one is taken whole. For every array of 4 MiB
+#: numpy asks for them, and the kernel would fill twenty arrays of some thousand rows up with zeros, little by
+#: little. A `Memory` begins with small ones and is told when so many bytes of an array are in use.
 HUGE_FROM: Final = 4 << 20
 
 _Bytes = npt.NDArray[np.uint8]
